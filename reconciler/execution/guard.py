@@ -1,0 +1,222 @@
+#!/usr/bin/python3 -I
+"""Runs the reconciler's commands on one host. Copied there as it is: standard library only.
+
+Reads one JSON request a line on stdin and answers with JSON lines on stdout:
+
+  <- {"guard": 1, "boot_id": "…", "node": "xen1"}                     once, at the start
+  -> {"id": 7, "claim": {"domain": "web1", "epoch": 3} | null,
+      "commands": [{"argv": ["xl", "list"], "stdin": "", "timeout_s": 60}, …]}
+  <- {"id": 7, "index": 0, "exit": 0, "stdout": "…", "stderr": "…", "duration_s": 0.31}
+  <- {"id": 7, "index": 1, "timeout": true}                           still running: outcome unknown
+  <- {"id": 7, "done": true}
+  <- {"id": 7, "refused": "stale-epoch" | "busy" | "bad-request", "detail": "…"}
+
+With a claim, the domain's lock is held while the commands run, an epoch older than the one
+stored for the domain is refused, a newer one is stored first, and the first command that does
+not exit 0 ends the script. Children inherit the lock: while one of them lives, even after this
+process has died, nobody else can change that domain here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+PROTOCOL = 1
+LOCK_PATIENCE_S = 2.0
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}")
+
+Spawn = Callable[[list[str], str, float, tuple[int, ...]], dict[str, Any]]
+
+
+def spawn(argv: list[str], stdin: str, timeout_s: float, keep_fds: tuple[int, ...]) -> dict[str, Any]:
+    """Run one process. On time-out a claimed one lives on (it holds the lock), a query is killed."""
+    began = time.monotonic()
+    environment = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        # Files, not pipes: a child that outlives this process must not die of a broken pipe.
+        given.write(stdin.encode())
+        given.seek(0)
+        try:
+            child = subprocess.Popen(
+                argv,
+                stdin=given,
+                stdout=out,
+                stderr=err,
+                pass_fds=keep_fds,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            return {"exit": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "duration_s": 0.0}
+        try:
+            child.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            if not keep_fds:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+            return {"timeout": True}
+        out.seek(0)
+        err.seek(0)
+        return {
+            "exit": child.returncode,
+            "stdout": out.read().decode("utf-8", "backslashreplace"),
+            "stderr": err.read().decode("utf-8", "backslashreplace"),
+            "duration_s": round(time.monotonic() - began, 4),
+        }
+
+
+class Refused(Exception):
+    """The guard will not run this request; nothing was changed by it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Guard:
+    """Locks and epochs of one host, below `state_dir` (survives reboots) and `run_dir` (does not)."""
+
+    def __init__(self, state_dir: str, run_dir: str, spawn: Spawn = spawn) -> None:
+        self.epochs = os.path.join(state_dir, "epochs")
+        self.locks = os.path.join(run_dir, "locks")
+        self.spawn = spawn
+        os.makedirs(self.epochs, mode=0o700, exist_ok=True)
+        os.makedirs(self.locks, mode=0o700, exist_ok=True)
+
+    def handle(self, request: dict[str, Any], gone: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
+        """Answer one request. `gone` says whether the asker has hung up: then no further command starts."""
+        ident = request.get("id")
+        lock = -1
+        try:
+            commands, claim = check(request)
+            if claim:
+                lock = self._take(*claim)
+            keep = (lock,) if claim else ()
+            for index, command in enumerate(commands):
+                if claim and gone():
+                    raise Refused("busy", "the asker hung up")
+                result = self.spawn(command["argv"], command["stdin"], command["timeout_s"], keep)
+                yield {"id": ident, "index": index, **result}
+                if claim and result.get("exit") != 0:
+                    break
+            yield {"id": ident, "done": True}
+        except Refused as refused:
+            yield {"id": ident, "refused": refused.reason, "detail": refused.detail}
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+    def _take(self, domain: str, epoch: int) -> int:
+        lock = os.open(os.path.join(self.locks, domain), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + LOCK_PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    os.close(lock)
+                    raise Refused("busy", f"a command for {domain} is still running on this host") from None
+                time.sleep(0.05)
+        try:
+            self._advance_epoch(domain, epoch)
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    def _advance_epoch(self, domain: str, epoch: int) -> None:
+        path = os.path.join(self.epochs, domain)
+        try:
+            with open(path, encoding="ascii") as file:
+                text = file.read().strip()
+        except FileNotFoundError:
+            text = "0"
+        if not re.fullmatch("[0-9]{1,18}", text):
+            raise Refused("stale-epoch", f"{path} does not hold a number; a human must look")
+        stored = int(text)
+        if epoch < stored:
+            raise Refused("stale-epoch", f"epoch {epoch} of {domain} is older than {stored} on this host")
+        if epoch > stored:
+            with open(path + ".new", "w", encoding="ascii") as file:
+                file.write(f"{epoch}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(path + ".new", path)
+            folder = os.open(self.epochs, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+
+
+def check(request: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, int] | None]:
+    """Refuse a malformed request before anything runs."""
+    claim = request.get("claim")
+    commands = request.get("commands")
+    if not isinstance(commands, list) or not commands:
+        raise Refused("bad-request", "commands must be a list that is not empty")
+    for command in commands:
+        argv = command.get("argv") if isinstance(command, dict) else None
+        if not isinstance(argv, list) or not argv or not all(isinstance(a, str) and "\0" not in a for a in argv):
+            raise Refused("bad-request", "argv must be a list of strings that is not empty")
+        command.setdefault("stdin", "")
+        command.setdefault("timeout_s", 60.0)
+    if claim is None:
+        return commands, None
+    domain, epoch = claim.get("domain"), claim.get("epoch")
+    if not isinstance(domain, str) or not NAME.fullmatch(domain) or not isinstance(epoch, int) or epoch < 1:
+        raise Refused("bad-request", "a claim needs a domain name and a positive epoch")
+    return commands, (domain, epoch)
+
+
+def main() -> int:
+    """Serve stdin until it ends."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    guard = Guard("/var/lib/xen-reconciler", "/run/xen-reconciler")
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot_id = file.read().strip()
+    say({"guard": PROTOCOL, "boot_id": boot_id, "node": os.uname().nodename})
+    buffered = b""
+
+    def gone() -> bool:
+        nonlocal buffered
+        if select.select([0], [], [], 0)[0]:
+            more = os.read(0, 65536)
+            buffered += more
+            return not more
+        return False
+
+    while True:
+        while b"\n" not in buffered:
+            more = os.read(0, 65536)
+            if not more:
+                return 0
+            buffered += more
+        line, buffered = buffered.split(b"\n", 1)
+        for reply in guard.handle(json.loads(line), gone):
+            say(reply)
+
+
+def say(reply: dict[str, Any]) -> None:
+    """One line out; a vanished reader must not stop a script halfway with a traceback."""
+    try:
+        sys.stdout.write(json.dumps(reply) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

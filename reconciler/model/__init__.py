@@ -1,0 +1,1 @@
+"""Frozen values and closed enums shared by all layers. No I/O, no clock."""

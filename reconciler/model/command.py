@@ -1,0 +1,98 @@
+"""What is asked of a host and what came back: the one seam every command goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to change one domain's things on a host: refused there once a newer epoch is known."""
+
+    domain: str
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """One process on a host. `argv` is never joined into a shell line."""
+
+    argv: tuple[str, ...]
+    stdin: str = ""
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The process ended and told its exit status."""
+
+    exit: int
+    stdout: str
+    stderr: str
+    duration_s: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.exit == 0
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """Nothing is known about what the command did. Not a failure: observe."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Not started, because an earlier command of the script did not succeed or the host refused."""
+
+    reason: str
+
+
+Outcome = Answer | NoAnswer | Skipped
+
+
+@dataclass(frozen=True)
+class Script:
+    """Commands run one after another on one host in one round trip.
+
+    With a claim the commands may change things, and the first one that does not exit 0
+    ends the script; without one they are read-only queries and all of them run.
+    """
+
+    commands: tuple[Command, ...]
+    claim: Claim | None = None
+
+    @property
+    def timeout_s(self) -> float:
+        return sum(command.timeout_s for command in self.commands)
+
+
+class Runner(Protocol):
+    """Runs a script on a host. Never raises for what a host does: every command gets an outcome."""
+
+    def run(self, host: str, script: Script) -> tuple[Outcome, ...]: ...
+
+
+def first_trouble(script: Script, outcomes: Sequence[Outcome]) -> tuple[Command, Outcome] | None:
+    """The first command that did not exit 0, with its outcome; None when all did."""
+    for command, outcome in zip(script.commands, outcomes, strict=True):
+        if not (isinstance(outcome, Answer) and outcome.ok):
+            return command, outcome
+    return None
+
+
+def tell(host: str, command: Command, outcome: Outcome) -> str:
+    """One line for an operator: which command on which host, and what is known of its end."""
+    line = " ".join(command.argv)
+    match outcome:
+        case Answer(exit=code, stderr=err, stdout=out):
+            said = (err.strip() or out.strip() or "no output").splitlines()
+            return f"{host}: «{line}» exited {code}: {' / '.join(said[-3:])}"
+        case NoAnswer(reason=reason):
+            return f"{host}: no answer to «{line}» ({reason}); whether it took effect is unknown"
+        case Skipped(reason=reason):
+            return f"{host}: «{line}» was not run ({reason})"
