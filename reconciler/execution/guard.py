@@ -96,7 +96,9 @@ class Guard:
         os.makedirs(self.epochs, mode=0o700, exist_ok=True)
         os.makedirs(self.locks, mode=0o700, exist_ok=True)
 
-    def handle(self, request: dict[str, Any], gone: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
+    def handle(
+        self, request: dict[str, Any], gone: Callable[[], bool] = lambda: False
+    ) -> Iterator[dict[str, Any]]:
         """Answer one request. `gone` says whether the asker has hung up: then no further command starts."""
         ident = request.get("id")
         lock = -1
@@ -169,7 +171,11 @@ def check(request: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, int
         raise Refused("bad-request", "commands must be a list that is not empty")
     for command in commands:
         argv = command.get("argv") if isinstance(command, dict) else None
-        if not isinstance(argv, list) or not argv or not all(isinstance(a, str) and "\0" not in a for a in argv):
+        if (
+            not isinstance(argv, list)
+            or not argv
+            or not all(isinstance(a, str) and "\0" not in a for a in argv)
+        ):
             raise Refused("bad-request", "argv must be a list of strings that is not empty")
         command.setdefault("stdin", "")
         command.setdefault("timeout_s", 60.0)

@@ -1,0 +1,180 @@
+"""DRBD 8.4 through drbdadm, drbdsetup and a resource file. Facts and sources: docs/reference/drbd.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.errors import ParseError
+from reconciler.model.command import Answer, Command
+from reconciler.model.facts import Connection, DiskState, DrbdResource, DrbdVolume, Query, Replication, Role
+
+MAJOR = 147
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+
+def metadata_bytes(size_bytes: int) -> int:
+    """Room for external metadata: super block, activity log and bitmap (32 KiB a GiB), 4 MiB at the least."""
+    bitmap = -(-size_bytes // GIB) * 32 * KIB
+    need = 4 * KIB + 32 * KIB + bitmap
+    return max(4 * MIB, -(-need // MIB) * MIB)
+
+
+def parse_events(answer: Answer) -> tuple[DrbdResource, ...]:
+    """Read `drbdsetup events2 --now --statistics`; the lines come in any order and end with `exists -`."""
+    if not answer.ok:
+        raise ParseError(f"drbdsetup events2 exited {answer.exit}: {answer.stderr.strip()[:200]}")
+    lines = answer.stdout.splitlines()
+    if not lines or lines[-1].strip() != "exists -":
+        raise ParseError("drbdsetup events2: the closing «exists -» is missing; the output is cut")
+    found: dict[str, dict[str, list[dict[str, str]]]] = {}
+    for line in lines[:-1]:
+        words = line.split()
+        if len(words) < 3 or words[0] != "exists":
+            raise ParseError(f"drbdsetup events2: cannot read {line!r}")
+        values = dict(word.split(":", 1) for word in words[2:] if ":" in word)
+        if (
+            words[1] not in {"resource", "connection", "device", "peer-device", "path"}
+            or "name" not in values
+        ):
+            raise ParseError(f"drbdsetup events2: cannot read {line!r}")
+        found.setdefault(values["name"], {}).setdefault(words[1], []).append(values)
+    try:
+        return tuple(_resource(name, parts) for name, parts in sorted(found.items()))
+    except (KeyError, ValueError, IndexError) as error:
+        raise ParseError(f"drbdsetup events2: {type(error).__name__}: {error}") from None
+
+
+def _resource(name: str, parts: dict[str, list[dict[str, str]]]) -> DrbdResource:
+    link = parts.get("connection", [None])[0]
+    peers = {values["volume"]: values for values in parts.get("peer-device", ())}
+    volumes = []
+    for device in parts.get("device", ()):
+        peer = peers.get(device["volume"], {})
+        volumes.append(
+            DrbdVolume(
+                number=int(device["volume"]),
+                minor=int(device["minor"]),
+                disk=DiskState(device["disk"]),
+                peer_disk=DiskState(peer.get("peer-disk", "DUnknown")),
+                replication=Replication(peer.get("replication", "Off")),
+                size_bytes=int(device.get("size", 0)) * KIB,
+                out_of_sync_kib=int(peer.get("out-of-sync", 0)),
+                in_flight=sum(
+                    int(values.get(key, 0))
+                    for values, keys in (
+                        (device, ("upper-pending", "lower-pending")),
+                        (peer, ("pending", "unacked")),
+                    )
+                    for key in keys
+                ),
+                done_percent=float(peer["done"]) if "done" in peer else None,
+            )
+        )
+    return DrbdResource(
+        name=name,
+        role=Role(parts["resource"][0]["role"]),
+        connection=Connection(link["connection"]) if link else None,
+        peer_role=Role(link["role"]) if link else Role.UNKNOWN,
+        volumes=tuple(sorted(volumes, key=lambda volume: volume.number)),
+    )
+
+
+def parse_version(answer: Answer) -> str:
+    """The module's version from /proc/drbd."""
+    match = re.match(r"version: (\d+\.\d+\.\d+)", answer.stdout)
+    if match is None:
+        raise ParseError("/proc/drbd: no version; is the drbd module loaded?")
+    return match[1]
+
+
+RESOURCES: Query[tuple[DrbdResource, ...]] = Query(
+    "the DRBD resources", Command(("drbdsetup", "events2", "--now", "--statistics")), parse_events
+)
+VERSION: Query[str] = Query("DRBD's version", Command(("cat", "/proc/drbd")), parse_version)
+
+
+@dataclass(frozen=True)
+class ResourceVolume:
+    """One volume's line in a resource file, for one host."""
+
+    minor: int
+    backing: str
+    metadata: str
+
+
+@dataclass(frozen=True)
+class ResourceSide:
+    """One host's section of a resource file; `node` is what `uname -n` prints there."""
+
+    node: str
+    address: str
+    port: int
+    volumes: tuple[ResourceVolume, ...]
+
+
+def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[ResourceSide]) -> str:
+    """The text of /etc/drbd.d/<name>.res.
+
+    It never allows two primaries, and names no automatic after-split-brain policy.
+    """
+    lines = [
+        "# Written by xen-reconciler for one move; removed when it ends. Do not edit.",
+        f"resource {name} {{",
+        "  net {",
+        "    protocol C;",
+        "    cram-hmac-alg sha1;",
+        f'    shared-secret "{secret}";',
+        "    verify-alg crc32c;",
+        "    csums-alg crc32c;",
+        "    max-buffers 8000;",
+        "  }",
+        "  disk {",
+        "    on-io-error detach;",
+        f"    resync-rate {resync_mb_s}M;",
+        f"    c-max-rate {resync_mb_s}M;",
+        "    c-min-rate 0;",
+        "  }",
+    ]
+    for side in sides:
+        lines += [f"  on {side.node} {{", f"    address ipv4 {side.address}:{side.port};"]
+        for number, volume in enumerate(side.volumes):
+            lines += [
+                f"    volume {number} {{",
+                f"      device /dev/drbd{volume.minor} minor {volume.minor};",
+                f"      disk {volume.backing};",
+                f"      flexible-meta-disk {volume.metadata};",
+                "    }",
+            ]
+        lines.append("  }")
+    return "\n".join([*lines, "}", ""])
+
+
+def create_metadata(name: str) -> Command:
+    return Command(("drbdadm", "--", "--force", "create-md", name), timeout_s=120)
+
+
+def up(name: str) -> Command:
+    return Command(("drbdadm", "up", name), timeout_s=120)
+
+
+def adjust(name: str) -> Command:
+    return Command(("drbdadm", "adjust", name), timeout_s=120)
+
+
+def force_primary(name: str) -> Command:
+    """Allowed once: on the source's own fresh resource, before any peer has connected."""
+    return Command(("drbdadm", "primary", "--force", name))
+
+
+def secondary(name: str) -> Command:
+    return Command(("drbdadm", "secondary", name))
+
+
+def down(name: str) -> Command:
+    return Command(("drbdadm", "down", name), timeout_s=120)
+
+
+def device(minor: int) -> str:
+    return f"/dev/drbd{minor}"

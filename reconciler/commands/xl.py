@@ -1,0 +1,157 @@
+"""Xen 4.17's `xl`, and the backend entries it leaves in xenstore."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from reconciler.errors import ParseError
+from reconciler.model.command import Answer, Command
+from reconciler.model.facts import DiskSeen, DomainConfig, DomainSeen, DomainState, Query, Vbd, XenInfo
+
+_FLAGS = {
+    "p": DomainState.PAUSED,
+    "s": DomainState.SHUTDOWN,
+    "c": DomainState.CRASHED,
+    "d": DomainState.DYING,
+}
+_ROW = re.compile(
+    r"(?P<name>\S.*?)\s+(?P<id>\d+)\s+(?P<mem>\d+)\s+(?P<cpus>\d+)\s+(?P<state>[rbpscd-]{6})\s+(?P<time>[\d.]+)\s*$"
+)
+
+
+def _text(answer: Answer, tool: str) -> str:
+    if not answer.ok:
+        raise ParseError(f"{tool} exited {answer.exit}: {answer.stderr.strip()[:200]}")
+    return answer.stdout
+
+
+def parse_info(answer: Answer) -> XenInfo:
+    """Read `xl info`."""
+    values = {}
+    for line in _text(answer, "xl info").splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            values[key.strip()] = value.strip()
+    try:
+        return XenInfo(
+            node=values["host"],
+            version=values["xen_version"],
+            free_memory_mb=int(values["free_memory"]),
+            caps=tuple(values["xen_caps"].split()),
+            hw_caps=values["hw_caps"],
+        )
+    except (KeyError, ValueError) as error:
+        raise ParseError(f"xl info: {error} is missing or no number") from None
+
+
+def parse_list(answer: Answer) -> tuple[DomainSeen, ...]:
+    """Read `xl list`; dom0 is left out."""
+    lines = _text(answer, "xl list").splitlines()
+    if not lines or not lines[0].startswith("Name"):
+        raise ParseError("xl list: no heading; the output is cut or not xl's")
+    seen = []
+    for line in lines[1:]:
+        row = _ROW.match(line)
+        if row is None:
+            raise ParseError(f"xl list: cannot read {line!r}")
+        if row["id"] == "0":
+            continue
+        flags = [state for letter, state in _FLAGS.items() if letter in row["state"]]
+        seen.append(
+            DomainSeen(
+                name=row["name"],
+                domid=int(row["id"]),
+                memory_mb=int(row["mem"]),
+                vcpus=int(row["cpus"]),
+                state=flags[-1] if flags else DomainState.RUNNING,
+                cpu_s=float(row["time"]),
+            )
+        )
+    return tuple(seen)
+
+
+def parse_long_list(answer: Answer) -> tuple[DomainConfig, ...]:
+    """Read `xl list -l`; dom0 is left out."""
+    try:
+        entries = json.loads(_text(answer, "xl list -l") or "[]")
+        return tuple(_config(entry) for entry in entries if entry["domid"] != 0)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ParseError(f"xl list -l: {type(error).__name__}: {error}") from None
+
+
+def _config(entry: dict[str, Any]) -> DomainConfig:
+    config = entry["config"]
+    return DomainConfig(
+        name=config["c_info"]["name"],
+        domid=entry["domid"],
+        uuid=config["c_info"]["uuid"],
+        kind=config["c_info"]["type"],
+        max_memory_mb=config["b_info"].get("max_memkb", 0) // 1024,
+        disks=tuple(
+            DiskSeen(
+                path=disk.get("pdev_path", ""),
+                device=disk["vdev"],
+                writable=bool(disk.get("readwrite", 0)),
+                backend=disk.get("backend", "phy"),
+            )
+            for disk in config.get("disks", ())
+        ),
+    )
+
+
+def parse_vbds(answer: Answer) -> tuple[Vbd, ...]:
+    """Read `xenstore-ls -f /local/domain/0/backend/vbd`. No such path means no block backend."""
+    if answer.exit != 0:
+        if "No such file" in answer.stderr or "couldn't open" in answer.stderr.lower():
+            return ()
+        _text(answer, "xenstore-ls")
+    nodes: dict[tuple[int, str], dict[str, str]] = {}
+    for line in answer.stdout.splitlines():
+        match = re.match(r'/local/domain/0/backend/vbd/(\d+)/(\d+)/([a-z-]+) = "(.*)"\s*$', line)
+        if match:
+            nodes.setdefault((int(match[1]), match[2]), {})[match[3]] = match[4]
+    return tuple(
+        Vbd(
+            domid=domid, device=keys.get("dev", device), major_minor=_numbers(keys.get("physical-device", ""))
+        )
+        for (domid, device), keys in sorted(nodes.items())
+    )
+
+
+def _numbers(text: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([0-9a-f]+):([0-9a-f]+)", text)
+    return (int(match[1], 16), int(match[2], 16)) if match else None
+
+
+INFO: Query[XenInfo] = Query("Xen's facts", Command(("xl", "info")), parse_info)
+DOMAINS: Query[tuple[DomainSeen, ...]] = Query("the list of domains", Command(("xl", "list")), parse_list)
+CONFIGS: Query[tuple[DomainConfig, ...]] = Query(
+    "the configuration of domains", Command(("xl", "list", "-l")), parse_long_list
+)
+VBDS: Query[tuple[Vbd, ...]] = Query(
+    "the block backends", Command(("xenstore-ls", "-f", "/local/domain/0/backend/vbd")), parse_vbds
+)
+
+
+def save(domain: str, image: str, timeout_s: float) -> Command:
+    """Suspend, write the image and destroy. On failure xl resumes the guest by itself."""
+    return Command(("xl", "save", domain, image), timeout_s=timeout_s)
+
+
+def restore_paused(image: str, timeout_s: float) -> Command:
+    """Restore and leave paused, so that its devices can be checked before it runs."""
+    return Command(("xl", "restore", "-p", image), timeout_s=timeout_s)
+
+
+def create_paused(config: str) -> Command:
+    return Command(("xl", "create", "-p", config), timeout_s=180)
+
+
+def unpause(domain: str) -> Command:
+    return Command(("xl", "unpause", domain))
+
+
+def destroy(domain: str) -> Command:
+    return Command(("xl", "destroy", domain), timeout_s=120)

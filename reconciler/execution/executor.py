@@ -1,0 +1,195 @@
+"""Drives one journey: look, judge, decide, record the intent, act, record the outcome, look again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from reconciler.clock import Clock
+from reconciler.errors import UnknownFact
+from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Runner, Skipped
+from reconciler.model.facts import View
+from reconciler.model.move import Direction, Order, Progress, Side, Status
+from reconciler.moves import machine, recipe
+from reconciler.moves.journal import EventKind, Journal
+from reconciler.moves.step import Looks, Step, Verdict, Views
+from reconciler.observed.survey import ask_all
+
+FRESH_S = 5.0
+Ran = list[tuple[str, Command, Outcome]]
+
+
+class Executor:
+    """Runs journeys over a Runner and a Journal. `changed` is called after every recorded change."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        journal: Journal,
+        clock: Clock,
+        pool: ThreadPoolExecutor | None = None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._runner = runner
+        self._journal = journal
+        self._clock = clock
+        self._pool = pool
+        self._changed = changed
+
+    def advance(
+        self, order: Order, progress: Progress, stop: Callable[[], bool] = lambda: False
+    ) -> tuple[Progress, float]:
+        """Take a journey as far as it goes without waiting.
+
+        Returns where it is then and in how many seconds to call again; 0.0 once it has ended.
+        `stop` is asked between steps: a step that has begun is always seen through.
+        """
+        seen = Seen(self._clock)
+        while not progress.ended and not stop():
+            step = recipe.find(order, progress.direction, progress.step)
+            verdict = self._judge(order, progress, step, seen)
+            decision = machine.decide(order, progress, verdict, self._clock.now())
+            match decision:
+                case machine.Act():
+                    progress, pause_s = self._act(order, decision.progress, step, seen)
+                    if pause_s:
+                        return progress, pause_s
+                case machine.Pause():
+                    self._record(order, progress, decision.progress)
+                    return decision.progress, decision.seconds
+                case machine.GoOn() | machine.End():
+                    self._record(order, progress, decision.progress)
+                    progress = decision.progress
+        return progress, 0.0
+
+    def _judge(self, order: Order, progress: Progress, step: Step, seen: Seen) -> Verdict | str:
+        if step.fresh:
+            seen.forget()
+        self._look(order, step.looks(order, progress), seen)
+        try:
+            return step.judge(order, progress, seen.views(order))
+        except UnknownFact as unknown:
+            return str(unknown)
+
+    def _look(self, order: Order, looks: Looks, seen: Seen) -> None:
+        wanted = {
+            order.host(side).name: missing
+            for side, queries in looks.items()
+            if (missing := seen.missing(side, queries))
+        }
+        if not wanted:
+            return
+        answers = ask_all(self._runner, wanted, self._pool)
+        for side in looks:
+            if order.host(side).name in answers:
+                seen.add(side, answers[order.host(side).name])
+
+    def _act(self, order: Order, progress: Progress, step: Step, seen: Seen) -> tuple[Progress, float]:
+        actions = step.act(order, progress, seen.views(order))
+        progress = replace(progress, tried=progress.tried | {step.name})
+        planned = [
+            {"host": order.host(action.side).name, "argv": list(command.argv)}
+            for action in actions
+            for command in action.commands
+        ]
+        self._journal.record(
+            order, progress, self._clock.now(), EventKind.INTENT, detail={"commands": planned}
+        )
+        self._changed()
+        seen.forget()
+        ran: Ran = []
+        for action in actions:
+            host = order.host(action.side).name
+            outcomes = self._runner.run(host, action.script(order))
+            ran += [
+                (host, command, outcome) for command, outcome in zip(action.commands, outcomes, strict=True)
+            ]
+            if not all(isinstance(outcome, Answer) and outcome.ok for outcome in outcomes):
+                break
+        progress = machine.after(progress, ran)
+        now = self._clock.now()
+        pause_s = 0.0
+        refusal = machine.stale(ran)
+        if refusal is not None:
+            progress, pause_s = machine.hold_stale(progress, refusal, now), machine.HOLD_RETRY_S
+        elif _busy(ran):
+            # A command of an earlier daemon still runs there: wait for its end, it counts as no attempt.
+            progress, pause_s = replace(progress, attempts=progress.attempts - 1), machine.POLL_S
+        self._journal.record(
+            order, progress, now, EventKind.OUTCOME, detail={"commands": [_told(*row) for row in ran]}
+        )
+        self._changed()
+        following = recipe.following(order, progress.direction, step.name)
+        if not pause_s and following is not None and not following.fresh:
+            self._look(order, _both(step.looks(order, progress), following.looks(order, progress)), seen)
+        return progress, pause_s
+
+    def _record(self, order: Order, before: Progress, after: Progress) -> None:
+        if after == before:
+            return
+        kind = None
+        if after.ended:
+            kind = EventKind.ENDED
+        elif after.status is Status.HELD and (
+            before.status is not Status.HELD or before.detail != after.detail
+        ):
+            kind = EventKind.HELD
+        elif after.direction is Direction.BACK and before.direction is Direction.FORWARD:
+            kind = EventKind.TURNED_BACK
+        elif after.step != before.step:
+            kind = EventKind.DONE
+        detail = {"reason": after.reason.value if after.reason else None, "detail": after.detail}
+        self._journal.record(order, after, self._clock.now(), kind, step=before.step, detail=detail)
+        self._changed()
+
+
+class Seen:
+    """Facts read for the step at hand, kept for the next one while nothing was changed and they are young."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._views: dict[Side, View] = {}
+        self._since = clock.monotonic_s()
+
+    def forget(self) -> None:
+        self._views = {}
+        self._since = self._clock.monotonic_s()
+
+    def missing(self, side: Side, queries: tuple[Any, ...]) -> list[Any]:
+        if self._clock.monotonic_s() - self._since > FRESH_S:
+            self.forget()
+        view = self._views.get(side)
+        return [query for query in queries if view is None or not view.knows(query)]
+
+    def add(self, side: Side, view: View) -> None:
+        old = self._views.get(side)
+        self._views[side] = old.merged(view) if old else view
+
+    def views(self, order: Order) -> Views:
+        return Views({side: self._views.get(side, View(order.host(side).name)) for side in order.sides})
+
+
+def _busy(ran: Ran) -> bool:
+    return any(isinstance(outcome, Skipped) and outcome.reason.startswith("busy") for _, _, outcome in ran)
+
+
+def _both(one: Looks, other: Looks) -> Looks:
+    sides = {*one, *other}
+    return {
+        side: tuple({query.name: query for query in (*one.get(side, ()), *other.get(side, ()))}.values())
+        for side in sides
+    }
+
+
+def _told(host: str, command: Command, outcome: Outcome) -> dict[str, Any]:
+    row: dict[str, Any] = {"host": host, "argv": list(command.argv)}
+    match outcome:
+        case Answer():
+            row |= {"exit": outcome.exit, "duration_s": outcome.duration_s, "stderr": outcome.stderr[-2000:]}
+        case NoAnswer(reason=reason):
+            row |= {"no_answer": reason}
+        case Skipped(reason=reason):
+            row |= {"skipped": reason}
+    return row

@@ -1,0 +1,197 @@
+"""One domain's journey: what was ordered (never changes) and how far it is (changes with each step)."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from dataclasses import dataclass, replace
+
+from reconciler.model.command import Claim
+from reconciler.model.names import METADATA_SUFFIX
+from reconciler.model.placement import Host, Policy, Provision
+
+
+class Kind(enum.Enum):
+    """What an order brings about."""
+
+    MOVE = "move"
+    PROVISION = "provision"
+
+
+class Phase(enum.Enum):
+    """The parts of a journey, in the words of the published procedure."""
+
+    PROVISION = "provision"
+    ATTACH = "attach"
+    MIRROR = "mirror"
+    CUTOVER = "cutover"
+    SETTLE = "settle"
+    BACK = "back"
+
+
+class Status(enum.Enum):
+    """How a journey stands. Only MOVED and BACK are ends."""
+
+    ACTIVE = "active"
+    HELD = "held"
+    MOVED = "moved"
+    BACK = "back"
+
+
+class Direction(enum.Enum):
+    FORWARD = "forward"
+    BACK = "back"
+
+
+class Side(enum.Enum):
+    SOURCE = "source"
+    TARGET = "target"
+
+
+class Reason(enum.Enum):
+    """Why a journey turned back or is held; each has a page in docs/how-to/held.md."""
+
+    STEP_FAILED = "step-failed"
+    PRECONDITION = "precondition"
+    DEADLINE = "deadline"
+    UNREACHABLE = "host-unreachable"
+    TWO_RUNNERS = "two-runners"
+    OUTCOME_UNKNOWN = "start-outcome-unknown"
+    STALE_EPOCH = "stale-epoch"
+    PLACEMENT_CHANGED = "placement-changed"
+
+
+@dataclass(frozen=True)
+class MoveDisk:
+    """One disk of the domain: the guest's device, the symlink that names it, and its volumes."""
+
+    device: str
+    link: str
+    volume: str
+    size_bytes: int
+    minor: int
+    source_group: str
+    target_group: str
+    source_uuid: str = ""
+
+    @property
+    def drbd(self) -> str:
+        return f"/dev/drbd{self.minor}"
+
+    @property
+    def metadata(self) -> str:
+        return self.volume + METADATA_SUFFIX
+
+    def group(self, side: Side) -> str:
+        return self.source_group if side is Side.SOURCE else self.target_group
+
+    def backing(self, side: Side) -> str:
+        return f"/dev/{self.group(side)}/{self.volume}"
+
+    def metadata_path(self, side: Side) -> str:
+        return f"/dev/{self.group(side)}/{self.metadata}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the plan expected. `learned` is the number of finished moves the rates come from, 0 if assumed."""
+
+    sync_s: float
+    freeze_attach_s: float
+    freeze_cutover_s: float
+    learned: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """All that a journey needs to know from its start, fixed by the plan that made it."""
+
+    kind: Kind
+    domain: str
+    uuid: str
+    epoch: int
+    commit: str
+    source: Host | None
+    target: Host
+    source_node: str
+    target_node: str
+    disks: tuple[MoveDisk, ...]
+    memory_mb: int
+    policy: Policy
+    port: int
+    secret: str
+    config_text: str | None
+    autostart: bool
+    prediction: Prediction
+    provision: Provision | None = None
+
+    @property
+    def move_id(self) -> str:
+        return f"{self.domain}-{self.epoch}"
+
+    @property
+    def resource(self) -> str:
+        return f"xr-{self.domain}"
+
+    @property
+    def tag(self) -> str:
+        return f"xr.move.{self.move_id}"
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.domain, self.epoch)
+
+    @property
+    def config_path(self) -> str:
+        return f"/etc/xen/{self.domain}.cfg"
+
+    @property
+    def auto_path(self) -> str:
+        return f"/etc/xen/auto/{self.domain}.cfg"
+
+    def host(self, side: Side) -> Host:
+        if side is Side.TARGET:
+            return self.target
+        if self.source is None:
+            raise ValueError(f"{self.move_id} has no source host")
+        return self.source
+
+    def node(self, side: Side) -> str:
+        return self.source_node if side is Side.SOURCE else self.target_node
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        return (Side.TARGET,) if self.source is None else (Side.SOURCE, Side.TARGET)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a journey is. `tried` holds the names of all steps whose intent was ever recorded."""
+
+    direction: Direction
+    step: str
+    status: Status
+    attempts: int
+    step_began: datetime.datetime
+    tried: frozenset[str] = frozenset()
+    reason: Reason | None = None
+    detail: str = ""
+    retry_at: datetime.datetime | None = None
+    sync_percent: float | None = None
+    unknown_since: datetime.datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in (Status.MOVED, Status.BACK)
+
+    def at(self, step: str, now: datetime.datetime) -> Progress:
+        """The same journey at the beginning of another step."""
+        return replace(
+            self,
+            step=step,
+            status=Status.ACTIVE,
+            attempts=0,
+            step_began=now,
+            retry_at=None,
+            unknown_since=None,
+        )

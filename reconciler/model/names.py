@@ -1,0 +1,28 @@
+"""Which names may be used: the only gate between documents and argv."""
+
+from __future__ import annotations
+
+import re
+
+DOMAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}")
+HOST = re.compile(
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+VOLUME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,99}")
+SUFFIXES = ("--incoming", "--migratedaway")
+METADATA_SUFFIX = "-drbdmd"
+
+
+def is_domain(name: str) -> bool:
+    """A domain name this tool will handle; the suffixes `xl migrate` uses for halves of a domain are not."""
+    return DOMAIN.fullmatch(name) is not None and not name.endswith(SUFFIXES)
+
+
+def is_host(name: str) -> bool:
+    """A host name or a numeric address without a leading dash, blank or shell character."""
+    return len(name) <= 253 and HOST.fullmatch(name) is not None
+
+
+def is_volume(name: str) -> bool:
+    """A logical volume name that LVM and this tool's suffixes leave room for."""
+    return VOLUME.fullmatch(name) is not None and name not in {".", ".."}

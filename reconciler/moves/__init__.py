@@ -1,0 +1,1 @@
+"""The journey of one domain: steps, recipes, the machine that decides, and the journal."""

@@ -1,0 +1,129 @@
+"""Attach by suspension: DRBD goes under the volume, the symlink is flipped, the domain is restored on it.
+
+DRBD is brought up while the guest still writes to the volume beside it. That is safe because no peer
+has ever connected: the first full sync, which starts only after the guest writes through DRBD, covers
+every block. It keeps all of DRBD's set-up out of the freeze.
+"""
+
+from __future__ import annotations
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.model.facts import Connection, DiskState, Role
+from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.moves import look
+from reconciler.moves.common import (
+    CreateMetadataVolumes,
+    DropFolder,
+    Flip,
+    RestorePaused,
+    Suspend,
+    Unpause,
+    WriteResourceFile,
+    bring_up,
+)
+from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
+
+
+class TakeEpoch(Step):
+    """Both hosts know this move's epoch and refuse anything older for the domain."""
+
+    name = "take-epoch"
+    phase = Phase.ATTACH
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return dict.fromkeys(order.sides, (files.EPOCHS,))
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        for side in order.sides:
+            stored = views[side].get(files.EPOCHS).get(order.domain, 0)
+            if stored > order.epoch:
+                return wrong(f"{order.host(side).name} already knows epoch {stored} of {order.domain}")
+            if stored < order.epoch:
+                return READY
+        return DONE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return tuple(Action(side, (files.NOTHING,)) for side in order.sides)
+
+
+class SourceUp(Step):
+    """The source's DRBD resource is up over the volumes, with fresh metadata and no peer."""
+
+    name = "source-drbd-up"
+    phase = Phase.ATTACH
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (drbd.RESOURCES, files.LINKS, lvm.VOLUMES)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.source
+        found = look.resource(view, order)
+        under_guest = not look.links_all(view, order, Side.SOURCE, drbd_side=False)
+        host = order.host(Side.SOURCE).name
+        if found is None:
+            if under_guest:
+                return wrong(f"{host}: the symlinks of {order.domain} do not point to its volumes")
+            return READY
+        if any(v.disk is DiskState.ATTACHING for v in found.volumes):
+            return wait(look.describe(found))
+        if look.minors_match(found, order) and not any(v.disk is DiskState.DISKLESS for v in found.volumes):
+            return DONE
+        return wrong(f"{host}: {look.describe(found)}") if under_guest else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return bring_up(order, Side.SOURCE, again=look.resource(views.source, order) is not None)
+
+
+class SourcePrimary(Step):
+    """The source is Primary on UpToDate disks of the volumes' own size, and no peer has ever connected."""
+
+    name = "source-drbd-primary"
+    phase = Phase.ATTACH
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (drbd.RESOURCES, files.LINKS, xl.DOMAINS, xl.VBDS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.source
+        found = look.resource(view, order)
+        host = order.host(Side.SOURCE).name
+        if found is None:
+            return wrong(f"{host}: DRBD resource {order.resource} is gone")
+        for disk, seen in zip(order.disks, found.volumes, strict=False):
+            if seen.disk is not DiskState.ATTACHING and seen.size_bytes != disk.size_bytes:
+                return wrong(
+                    f"{host}: {disk.drbd} has {seen.size_bytes} bytes but {disk.backing(Side.SOURCE)} "
+                    f"has {disk.size_bytes}"
+                )
+        if found.role is Role.PRIMARY and look.disks_up_to_date(found, order):
+            return DONE
+        running = look.domain(view, order)
+        if running is not None and look.on_drbd(view, order, running):
+            return wrong(f"{host}: {order.domain} runs on {look.describe(found)}")
+        if found.connection not in (
+            None,
+            Connection.CONNECTING,
+            Connection.UNCONNECTED,
+            Connection.STANDALONE,
+        ):
+            return wrong(
+                f"{host}: a peer has connected before the source was made primary: {look.describe(found)}"
+            )
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, (drbd.force_primary(order.resource),)),)
+
+
+STEPS: tuple[Step, ...] = (
+    TakeEpoch(),
+    CreateMetadataVolumes("source-metadata", Phase.ATTACH, Side.SOURCE, with_data=False),
+    WriteResourceFile("source-resource-file", Phase.ATTACH, Side.SOURCE),
+    SourceUp(),
+    SourcePrimary(),
+    Suspend("attach-suspend", Phase.ATTACH, look.ATTACH_IMAGE),
+    Flip("attach-flip", Phase.ATTACH, Side.SOURCE, to_drbd=True),
+    RestorePaused("attach-restore", Phase.ATTACH, Side.SOURCE, look.ATTACH_IMAGE, on_drbd=True),
+    Unpause("attach-unpause", Phase.ATTACH, Side.SOURCE),
+    DropFolder("attach-drop-image", Phase.ATTACH, Side.SOURCE),
+)

@@ -1,0 +1,328 @@
+"""Going back: the domain runs on the source, the target keeps nothing. Only before GO, or when it never ran.
+
+Order: first make sure the target's copy can't run, then bring the source back, then clean up. What the
+target has to answer for depends on how far the move was: a target where no restore was ever tried holds
+no copy of the domain, so the source need not wait for it.
+"""
+
+from __future__ import annotations
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.model.command import Command
+from reconciler.model.facts import DiskState, DomainState
+from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.moves import look
+from reconciler.moves.common import flip_commands, resource_path
+from reconciler.moves.cutover import TARGET_RESTORE
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
+
+SOURCE_LOOKS = (xl.DOMAINS, xl.VBDS)
+
+
+def uses_drbd(order: Order, views: Views) -> bool:
+    """Whether the domain, as the source shows it, has its disks open on DRBD."""
+    seen = look.domain(views.source, order)
+    return seen is not None and look.on_drbd(views.source, order, seen)
+
+
+class TargetDestroyed(Step):
+    """The target holds no copy of the domain; a paused one that never ran was destroyed."""
+
+    name = "back-target-destroyed"
+    phase = Phase.BACK
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (xl.DOMAINS,)} if TARGET_RESTORE in progress.tried else {}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if TARGET_RESTORE not in progress.tried:
+            return DONE
+        seen = look.domain(views.target, order)
+        if seen is None:
+            return DONE
+        if seen.state is DomainState.PAUSED and seen.cpu_s == 0.0:
+            return READY
+        return wrong(f"{order.domain} is {seen.state.value} on {order.target.name} and may have run there")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, (xl.destroy(order.domain),)),)
+
+
+class SourceWrongDestroyed(Step):
+    """A paused copy on the source that opened other devices than meant is gone; its image is still there."""
+
+    name = "back-source-wrong-destroyed"
+    phase = Phase.BACK
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (*SOURCE_LOOKS, lvm.VOLUMES, files.IMAGES)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.source
+        seen = look.domain(view, order)
+        if seen is None or seen.state is DomainState.RUNNING:
+            return DONE
+        if seen.state is not DomainState.PAUSED:
+            return wait(f"{order.domain} is {seen.state.value} on {view.host}")
+        if look.on_drbd(view, order, seen) or look.on_volumes(view, order, Side.SOURCE, seen):
+            return DONE
+        if saved_image(order, views) is None:
+            return wrong(f"{order.domain} is paused on {view.host} with wrong devices and has no saved image")
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, (xl.destroy(order.domain),)),)
+
+
+def saved_image(order: Order, views: Views) -> str | None:
+    """The image to go back to: the later one when both are there."""
+    for name in (look.CUTOVER_IMAGE, look.ATTACH_IMAGE):
+        if look.image_size(views.source, order, name) > 0:
+            return name
+    return None
+
+
+class SourceDetached(Step):
+    """DRBD is gone from the source, unless the domain runs on it."""
+
+    name = "back-source-drbd-down"
+    phase = Phase.BACK
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (*SOURCE_LOOKS, drbd.RESOURCES, files.LINKS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        found = look.resource(views.source, order)
+        if found is None or uses_drbd(order, views):
+            return DONE
+        wrote_through_drbd = look.links_all(views.source, order, Side.SOURCE, drbd_side=True)
+        if wrote_through_drbd and any(v.disk is not DiskState.UP_TO_DATE for v in found.volumes):
+            return wrong(f"the source's own disk is not good: {look.describe(found)}")
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, (files.SETTLE, drbd.down(order.resource))),)
+
+
+class SourceFlipped(Step):
+    """The source's symlinks point to the volumes, unless the domain runs on DRBD."""
+
+    name = "back-source-flip"
+    phase = Phase.BACK
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (*SOURCE_LOOKS, files.LINKS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        stray = look.stray_link(views.source, order, Side.SOURCE)
+        if stray:
+            return wrong(f"{views.source.host}: {stray}")
+        if uses_drbd(order, views) or look.links_all(views.source, order, Side.SOURCE, drbd_side=False):
+            return DONE
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, flip_commands(order, Side.SOURCE, to_drbd=False)),)
+
+
+class SourceRestored(Step):
+    """The domain is on the source, from its saved image, on its own volumes."""
+
+    name = "back-source-restore"
+    phase = Phase.BACK
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (*SOURCE_LOOKS, files.IMAGES, lvm.VOLUMES)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.source
+        seen = look.domain(view, order)
+        if seen is not None:
+            if look.on_drbd(view, order, seen) or look.on_volumes(view, order, Side.SOURCE, seen):
+                return DONE
+            return wrong(
+                f"{order.domain} on {view.host} has wrong devices open: {look.devices_text(view, seen)}"
+            )
+        if saved_image(order, views) is None:
+            return wrong(f"{order.domain} is not on {view.host} and no saved image of it is there")
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        name = saved_image(order, views)
+        assert name is not None
+        command = xl.restore_paused(look.image(order, name), order.policy.suspend_timeout_s)
+        return (Action(Side.SOURCE, (command,)),)
+
+
+class SourceRuns(Step):
+    """The domain runs on the source."""
+
+    name = "back-source-unpause"
+    phase = Phase.BACK
+    max_attempts = 3
+    freeze_ends = True
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        if TARGET_RESTORE in progress.tried:
+            return {Side.SOURCE: (xl.DOMAINS,), Side.TARGET: (xl.DOMAINS,)}
+        return {Side.SOURCE: (xl.DOMAINS,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if TARGET_RESTORE in progress.tried:
+            other = look.domain(views.target, order)
+            if other is not None:
+                both = other.state is DomainState.RUNNING
+                text = f"{order.domain} is {other.state.value} on {order.target.name}"
+                return Verdict(Mark.WRONG, text, two_runners=both)
+        seen = look.domain(views.source, order)
+        if seen is None:
+            return wrong(f"{order.domain} is not on {views.source.host}")
+        if seen.state is DomainState.RUNNING:
+            return DONE
+        return READY if seen.state is DomainState.PAUSED else wait(f"{order.domain} is {seen.state.value}")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, (xl.unpause(order.domain),)),)
+
+
+class SourceAutostart(Step):
+    """The source starts the domain after a reboot again, if it did before."""
+
+    name = "back-source-autostart"
+    phase = Phase.BACK
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (files.CONFIG_FILES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if not order.autostart or order.auto_path in views.source.get(files.CONFIG_FILES).autostart:
+            return DONE
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        commands = (*files.link(order.auto_path, f"../{order.domain}.cfg"), files.sync_folder(files.AUTO_DIR))
+        return (Action(Side.SOURCE, commands),)
+
+
+class SourceLeftovers(Step):
+    """No image is left on the source, and no DRBD metadata unless the domain runs on DRBD."""
+
+    name = "back-source-leftovers"
+    phase = Phase.BACK
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (*SOURCE_LOOKS, lvm.VOLUMES, files.IMAGES, files.RESOURCE_FILES, drbd.RESOURCES)}
+
+    def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
+        view = views.source
+        commands: list[Command] = []
+        if saved_image(order, views) is not None:
+            commands.append(files.remove_folder(look.images_folder(order)))
+        if look.resource(view, order) is None:
+            for disk in order.disks:
+                found = look.volume(view, disk.source_group, disk.metadata)
+                if found is not None and any(
+                    tag.startswith(f"xr.move.{order.domain}-") for tag in found.tags
+                ):
+                    commands.append(lvm.remove(disk.source_group, disk.metadata))
+            if resource_path(order) in view.get(files.RESOURCE_FILES):
+                commands.append(files.remove(resource_path(order)))
+        return tuple(commands)
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        seen = look.domain(views.source, order)
+        if seen is None or seen.state is not DomainState.RUNNING:
+            return wrong(f"{order.domain} does not run on {views.source.host}; nothing is removed")
+        return READY if self._commands(order, views) else DONE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, self._commands(order, views)),)
+
+
+class TargetDetached(Step):
+    """DRBD is gone from the target."""
+
+    name = "back-target-drbd-down"
+    phase = Phase.BACK
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (drbd.RESOURCES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        return DONE if look.resource(views.target, order) is None else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, (files.SETTLE, drbd.down(order.resource))),)
+
+
+class TargetCleaned(Step):
+    """The target keeps nothing that this move made; volumes of any other origin are never touched."""
+
+    name = "back-target-cleaned"
+    phase = Phase.BACK
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {
+            Side.TARGET: (
+                xl.DOMAINS,
+                lvm.VOLUMES,
+                files.LINKS,
+                files.IMAGES,
+                files.RESOURCE_FILES,
+                files.text_of(order.config_path),
+            )
+        }
+
+    def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
+        view = views.target
+        commands: list[Command] = []
+        drop = []
+        if "target-links" in progress.tried:
+            drop += [disk.link for disk in order.disks if look.link_to(view, disk) is not None]
+        if (
+            "target-config" in progress.tried
+            and order.config_text is not None
+            and view.get(files.text_of(order.config_path)) == order.config_text
+        ):
+            drop.append(order.config_path)
+        if resource_path(order) in view.get(files.RESOURCE_FILES):
+            drop.append(resource_path(order))
+        if drop:
+            commands.append(files.remove(*drop))
+        folder = look.images_folder(order) + "/"
+        if any(path.startswith(folder) for path in view.get(files.IMAGES)):
+            commands.append(files.remove_folder(look.images_folder(order)))
+        for disk in order.disks:
+            for name in (disk.volume, disk.metadata):
+                found = look.volume(view, disk.target_group, name)
+                if found is not None and order.tag in found.tags:
+                    commands.append(lvm.remove(disk.target_group, name))
+        return tuple(commands)
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        seen = look.domain(views.target, order)
+        if seen is not None:
+            return wrong(
+                f"{order.domain} is {seen.state.value} on {order.target.name}; nothing is removed there"
+            )
+        return READY if self._commands(order, progress, views) else DONE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, (files.SETTLE, *self._commands(order, progress, views))),)
+
+
+STEPS: tuple[Step, ...] = (
+    TargetDestroyed(),
+    SourceWrongDestroyed(),
+    SourceDetached(),
+    SourceFlipped(),
+    SourceRestored(),
+    SourceRuns(),
+    SourceAutostart(),
+    SourceLeftovers(),
+    TargetDetached(),
+    TargetCleaned(),
+)

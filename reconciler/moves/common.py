@@ -1,0 +1,277 @@
+"""Steps that more than one phase needs, each with a side, a direction or an image of its own."""
+
+from __future__ import annotations
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.model.command import Command
+from reconciler.model.facts import DomainState
+from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.moves import look
+from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
+
+MIB = 1024**2
+
+
+def resource_text(order: Order) -> str:
+    """The same resource file for both hosts."""
+    sides = [
+        drbd.ResourceSide(
+            node=order.node(side),
+            address=order.host(side).replication_address,
+            port=order.port,
+            volumes=tuple(
+                drbd.ResourceVolume(disk.minor, disk.backing(side), disk.metadata_path(side))
+                for disk in order.disks
+            ),
+        )
+        for side in (Side.SOURCE, Side.TARGET)
+    ]
+    return drbd.resource_file(order.resource, order.secret, order.policy.resync_rate_mb_s, sides)
+
+
+def resource_path(order: Order) -> str:
+    return f"/etc/drbd.d/{order.resource}.res"
+
+
+class WriteResourceFile(Step):
+    """The host's resource file says exactly what this move wants."""
+
+    def __init__(self, name: str, phase: Phase, side: Side) -> None:
+        self.name, self.phase, self.side = name, phase, side
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {self.side: (files.text_of(resource_path(order)),)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        text = views[self.side].get(files.text_of(resource_path(order)))
+        return DONE if text == resource_text(order) else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(self.side, files.write(resource_path(order), resource_text(order))),)
+
+
+class CreateMetadataVolumes(Step):
+    """Every disk has its external metadata volume on this side; on the target its data volume as well."""
+
+    def __init__(self, name: str, phase: Phase, side: Side, *, with_data: bool) -> None:
+        self.name, self.phase, self.side, self.with_data = name, phase, side, with_data
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {self.side: (lvm.VOLUMES, lvm.GROUPS)}
+
+    def _wanted(self, order: Order) -> list[tuple[str, str, int]]:
+        wanted = []
+        for disk in order.disks:
+            group = disk.group(self.side)
+            if self.with_data:
+                wanted.append((group, disk.volume, disk.size_bytes))
+            wanted.append((group, disk.metadata, drbd.metadata_bytes(disk.size_bytes)))
+        return wanted
+
+    def _missing(self, order: Order, views: Views) -> list[tuple[str, str, int]]:
+        view = views[self.side]
+        return [row for row in self._wanted(order) if look.volume(view, row[0], row[1]) is None]
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views[self.side]
+        host = order.host(self.side).name
+        for group, name, size in self._wanted(order):
+            found = look.volume(view, group, name)
+            # On the source an earlier move of this domain may have left its metadata volume in use.
+            ours = order.tag if self.side is Side.TARGET else f"xr.move.{order.domain}-"
+            if found and not any(tag.startswith(ours) for tag in found.tags):
+                return wrong(f"{host}: {found.path} exists and is not of this move; it is never reused")
+            if found and found.size_bytes < size:
+                return wrong(f"{host}: {found.path} has {found.size_bytes} bytes, {size} are needed")
+        missing = self._missing(order, views)
+        if not missing:
+            return DONE
+        groups = {group.name: group for group in view.get(lvm.GROUPS)}
+        for name in {row[0] for row in missing}:
+            if name not in groups:
+                return wrong(f"{host} has no volume group {name}")
+            extent = groups[name].extent_bytes
+            need = sum(lvm.rounded(size, extent) for group, _, size in missing if group == name)
+            if need > groups[name].free_bytes:
+                return wrong(
+                    f"{host}: {need} bytes needed in volume group {name}, {groups[name].free_bytes} free"
+                )
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        commands = [
+            lvm.create(group, name, size, order.tag) for group, name, size in self._missing(order, views)
+        ]
+        return (Action(self.side, tuple(commands)),)
+
+
+def bring_up(order: Order, side: Side, *, again: bool) -> tuple[Action, ...]:
+    """Fresh metadata, then the resource. `again` takes a half-made resource down first."""
+    wipe = [
+        files.zero(disk.metadata_path(side), drbd.metadata_bytes(disk.size_bytes)) for disk in order.disks
+    ]
+    down = [drbd.down(order.resource)] if again else []
+    return (Action(side, (*down, *wipe, drbd.create_metadata(order.resource), drbd.up(order.resource))),)
+
+
+class Suspend(Step):
+    """The domain is saved to an image on the source and no longer there; its disks are closed."""
+
+    max_attempts = 1
+    freeze_begins = True
+
+    def __init__(self, name: str, phase: Phase, image: str) -> None:
+        self.name, self.phase, self.image = name, phase, image
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (xl.DOMAINS, xl.VBDS, files.IMAGES, files.SPACE)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.source
+        seen = look.domain(view, order)
+        where = f"{order.domain} on {order.host(Side.SOURCE).name}"
+        if seen is None:
+            if self.name in progress.tried and look.image_size(view, order, self.image) > 0:
+                return DONE
+            return wrong(f"{where} is not running any more and no saved image of it is there")
+        if seen.state is DomainState.RUNNING:
+            if self.phase is Phase.ATTACH and look.on_drbd(view, order, seen):
+                return DONE  # attached by an earlier move; nothing to suspend for
+            need = order.memory_mb * MIB + 64 * MIB
+            if view.get(files.SPACE) < need:
+                return wrong(f"{where}: {need} bytes needed below {files.STATE} for its image")
+            return READY
+        if seen.state in (DomainState.SHUTDOWN, DomainState.DYING):
+            return wait(f"{where} is {seen.state.value}")
+        return wrong(f"{where} is {seen.state.value}; only a running domain is suspended")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        image = look.image(order, self.image)
+        return (
+            Action(
+                Side.SOURCE,
+                (
+                    files.make_private_folder(look.images_folder(order)),
+                    files.remove(image),
+                    xl.save(order.domain, image, order.policy.suspend_timeout_s),
+                ),
+            ),
+        )
+
+    def deadline_s(self, order: Order) -> float:
+        return order.policy.suspend_timeout_s
+
+
+class Flip(Step):
+    """The symlinks point to DRBD, or to the volumes, while no domain has them open."""
+
+    def __init__(self, name: str, phase: Phase, side: Side, *, to_drbd: bool) -> None:
+        self.name, self.phase, self.side, self.to_drbd = name, phase, side, to_drbd
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {self.side: (xl.DOMAINS, files.LINKS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views[self.side]
+        stray = look.stray_link(view, order, self.side)
+        if stray:
+            return wrong(f"{order.host(self.side).name}: {stray}")
+        if look.links_all(view, order, self.side, drbd_side=self.to_drbd):
+            return DONE
+        if look.domain(view, order) is not None:
+            return wrong(
+                f"{order.domain} is on {order.host(self.side).name}; its symlinks are not flipped under it"
+            )
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(self.side, flip_commands(order, self.side, to_drbd=self.to_drbd)),)
+
+
+def flip_commands(order: Order, side: Side, *, to_drbd: bool) -> tuple[Command, ...]:
+    commands: list[Command] = []
+    for disk in order.disks:
+        commands += files.link(disk.link, disk.drbd if to_drbd else disk.backing(side))
+    return (*commands, files.sync_folder(files.LINKS_DIR))
+
+
+class RestorePaused(Step):
+    """The domain is there, paused, and xenstore proves that its disks are the devices meant."""
+
+    def __init__(self, name: str, phase: Phase, side: Side, image: str, *, on_drbd: bool) -> None:
+        self.name, self.phase, self.side, self.image, self.on_drbd = name, phase, side, image, on_drbd
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {self.side: (xl.DOMAINS, xl.VBDS, files.IMAGES, lvm.VOLUMES, files.LINKS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views[self.side]
+        host = order.host(self.side).name
+        seen = look.domain(view, order)
+        if seen is not None:
+            if self.on_drbd:
+                right = look.on_drbd(view, order, seen)
+            else:
+                right = look.on_volumes(view, order, self.side, seen)
+            if right:
+                return DONE
+            return wrong(
+                f"{order.domain} on {host} opened other devices than meant: {look.devices_text(view, seen)}"
+            )
+        if not look.links_all(view, order, self.side, drbd_side=self.on_drbd):
+            return wrong(f"{host}: the symlinks of {order.domain} do not point where they should")
+        if look.image_size(view, order, self.image) == 0:
+            return wrong(f"{host}: {look.image(order, self.image)} is not there")
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        command = xl.restore_paused(look.image(order, self.image), order.policy.suspend_timeout_s)
+        return (Action(self.side, (command,)),)
+
+
+class Unpause(Step):
+    """The domain runs on this side."""
+
+    freeze_ends = True
+
+    def __init__(self, name: str, phase: Phase, side: Side) -> None:
+        self.name, self.phase, self.side = name, phase, side
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {self.side: (xl.DOMAINS,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        seen = look.domain(views[self.side], order)
+        where = f"{order.domain} on {order.host(self.side).name}"
+        if seen is None:
+            return wrong(f"{where} is not there")
+        if seen.state is DomainState.RUNNING:
+            return DONE
+        if seen.state is DomainState.PAUSED:
+            return READY
+        return wrong(f"{where} is {seen.state.value}")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(self.side, (xl.unpause(order.domain),)),)
+
+
+class DropFolder(Step):
+    """No saved image of the domain is left on this side: an image is used once."""
+
+    def __init__(self, name: str, phase: Phase, side: Side) -> None:
+        self.name, self.phase, self.side = name, phase, side
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {self.side: (files.IMAGES, xl.DOMAINS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views[self.side]
+        folder = look.images_folder(order) + "/"
+        if not any(path.startswith(folder) for path in view.get(files.IMAGES)):
+            return DONE
+        if look.domain(view, order) is None and self.side is Side.SOURCE and self.phase is not Phase.SETTLE:
+            return wrong(f"{order.domain} does not run on {order.host(self.side).name}; its image is kept")
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(self.side, (files.remove_folder(look.images_folder(order)),)),)

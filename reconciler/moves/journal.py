@@ -1,0 +1,217 @@
+"""The journal: what was about to be done and what came of it, in SQLite with synchronous=FULL.
+
+A hint, never the truth: after a restart the hosts are looked at first. What it alone knows is what was
+ever *tried*; that is why the intent of a step is durable before its first command is sent.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cattrs.preconf.json import make_converter
+
+from reconciler.clock import stamp, unstamp
+from reconciler.errors import JournalError
+from reconciler.model.move import Order, Progress
+
+SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS moves (
+  move_id TEXT PRIMARY KEY, domain TEXT NOT NULL, epoch INTEGER NOT NULL,
+  began TEXT NOT NULL, ended TEXT, order_json TEXT NOT NULL, progress_json TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, move_id TEXT NOT NULL REFERENCES moves(move_id),
+  at TEXT NOT NULL, kind TEXT NOT NULL, direction TEXT NOT NULL, step TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS events_by_move ON events(move_id);
+"""
+
+_converter = make_converter()
+
+
+class EventKind(enum.Enum):
+    """What a journal line says about a step."""
+
+    BEGIN = "begin"
+    INTENT = "intent"
+    OUTCOME = "outcome"
+    DONE = "done"
+    HELD = "held"
+    TURNED_BACK = "turned-back"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the journal."""
+
+    at: datetime.datetime
+    kind: EventKind
+    direction: str
+    step: str
+    detail: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A journey as the journal holds it."""
+
+    order: Order
+    progress: Progress
+    began: datetime.datetime
+    ended: datetime.datetime | None
+
+
+class Journal:
+    """One file, one writer. Every method either has its effect on disk or raises JournalError."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA foreign_keys=ON")
+            self._check_schema(path)
+        except (sqlite3.Error, OSError) as error:
+            raise JournalError(
+                f"{path}: {error}; nothing is changed on any host until it can be read"
+            ) from error
+
+    def _check_schema(self, path: Path) -> None:
+        self._db.executescript(_TABLES)
+        row = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
+        if row is None:
+            self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+        elif row[0] != str(SCHEMA):
+            raise JournalError(
+                f"{path} was written by another version (schema {row[0]}, this one reads {SCHEMA}); "
+                "install the version that wrote it"
+            )
+
+    def close(self) -> None:
+        self._db.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise JournalError(f"the journal cannot be written: {error}") from error
+
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise JournalError(f"the journal cannot be read: {error}") from error
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep a small fact, such as the last good commit."""
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO meta VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
+                (key, value),
+            )
+
+    def recall(self, key: str) -> str | None:
+        rows = self._rows("SELECT value FROM meta WHERE key=?", key)
+        return rows[0][0] if rows else None
+
+    def begin(self, order: Order, progress: Progress, now: datetime.datetime) -> None:
+        """A new journey."""
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO moves VALUES (?, ?, ?, ?, NULL, ?, ?)",
+                (
+                    order.move_id,
+                    order.domain,
+                    order.epoch,
+                    stamp(now),
+                    _converter.dumps(order),
+                    _converter.dumps(progress),
+                ),
+            )
+
+    def record(
+        self,
+        order: Order,
+        progress: Progress,
+        now: datetime.datetime,
+        kind: EventKind | None = None,
+        step: str = "",
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        """The progress, and an event if one is named, in one transaction."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE moves SET progress_json=?, ended=? WHERE move_id=?",
+                (_converter.dumps(progress), stamp(now) if progress.ended else None, order.move_id),
+            )
+            if kind is not None:
+                db.execute(
+                    "INSERT INTO events(move_id, at, kind, direction, step, detail) VALUES (?,?,?,?,?,?)",
+                    (
+                        order.move_id,
+                        stamp(now),
+                        kind.value,
+                        progress.direction.value,
+                        step or progress.step,
+                        json.dumps(detail or {}),
+                    ),
+                )
+
+    def active(self) -> list[Record]:
+        """Journeys that have not ended."""
+        return self._records("WHERE ended IS NULL ORDER BY began")
+
+    def finished(self, limit: int) -> list[Record]:
+        """The latest ended journeys, newest first."""
+        return self._records("WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?", limit)
+
+    def _records(self, where: str, *values: Any) -> list[Record]:
+        rows = self._rows(f"SELECT order_json, progress_json, began, ended FROM moves {where}", *values)
+        try:
+            return [
+                Record(
+                    _converter.loads(order, Order),
+                    _converter.loads(progress, Progress),
+                    unstamp(began),
+                    unstamp(ended) if ended else None,
+                )
+                for order, progress, began, ended in rows
+            ]
+        except Exception as error:  # whatever a damaged row makes the decoder raise
+            raise JournalError(f"the journal holds a row that cannot be read: {error!r}") from error
+
+    def events(self, order: Order) -> list[Event]:
+        """All events of a journey, oldest first."""
+        rows = self._rows(
+            "SELECT at, kind, direction, step, detail FROM events WHERE move_id=? ORDER BY seq", order.move_id
+        )
+        return [
+            Event(unstamp(at), EventKind(kind), way, step, json.loads(text))
+            for at, kind, way, step, text in rows
+        ]
+
+    def newest_epoch(self, domain: str) -> int:
+        """The newest epoch this journal ever gave the domain, 0 if none."""
+        return int(self._rows("SELECT COALESCE(MAX(epoch), 0) FROM moves WHERE domain=?", domain)[0][0])

@@ -1,0 +1,140 @@
+"""Questions the steps ask of what was seen. Pure."""
+
+from __future__ import annotations
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.model.facts import (
+    Connection,
+    DiskState,
+    DomainSeen,
+    DrbdResource,
+    Replication,
+    Role,
+    View,
+    Volume,
+)
+from reconciler.model.move import MoveDisk, Order, Side
+
+ATTACH_IMAGE = "attach.img"
+CUTOVER_IMAGE = "cutover.img"
+
+
+def images_folder(order: Order) -> str:
+    return f"{files.STATE}/images/{order.domain}"
+
+
+def image(order: Order, name: str) -> str:
+    return f"{images_folder(order)}/{name}"
+
+
+def domain(view: View, order: Order) -> DomainSeen | None:
+    """The domain under its own name; None only when the host said that it is not there."""
+    return next((seen for seen in view.get(xl.DOMAINS) if seen.name == order.domain), None)
+
+
+def resource(view: View, order: Order) -> DrbdResource | None:
+    return next((found for found in view.get(drbd.RESOURCES) if found.name == order.resource), None)
+
+
+def volume(view: View, group: str, name: str) -> Volume | None:
+    return next((v for v in view.get(lvm.VOLUMES) if v.group == group and v.name == name), None)
+
+
+def image_size(view: View, order: Order, name: str) -> int:
+    """Bytes of a saved image, 0 when it is not there."""
+    return view.get(files.IMAGES).get(image(order, name), 0)
+
+
+def link_to(view: View, disk: MoveDisk) -> str | None:
+    return view.get(files.LINKS).get(disk.link)
+
+
+def links_all(view: View, order: Order, side: Side, *, drbd_side: bool) -> bool:
+    """Whether every symlink of the domain points to DRBD (or to the volumes themselves)."""
+    return all(
+        link_to(view, disk) == (disk.drbd if drbd_side else disk.backing(side)) for disk in order.disks
+    )
+
+
+def stray_link(view: View, order: Order, side: Side) -> str | None:
+    """A symlink of the domain that points to neither its volume nor its DRBD device."""
+    for disk in order.disks:
+        target = link_to(view, disk)
+        if target not in (None, disk.drbd, disk.backing(side)):
+            return f"{disk.link} points to {target}, expected {disk.backing(side)} or {disk.drbd}"
+    return None
+
+
+def devices_of(view: View, domid: int) -> dict[str, tuple[int, int] | None]:
+    return {vbd.device: vbd.major_minor for vbd in view.get(xl.VBDS) if vbd.domid == domid}
+
+
+def on_drbd(view: View, order: Order, seen: DomainSeen) -> bool:
+    """Whether every disk of the domain really is open on its DRBD device (xenstore's physical-device)."""
+    devices = devices_of(view, seen.domid)
+    return all(devices.get(disk.device) == (drbd.MAJOR, disk.minor) for disk in order.disks)
+
+
+def on_volumes(view: View, order: Order, side: Side, seen: DomainSeen) -> bool:
+    """Whether every disk of the domain really is open on its own logical volume."""
+    devices = devices_of(view, seen.domid)
+    for disk in order.disks:
+        found = volume(view, disk.group(side), disk.volume)
+        if found is None or found.major_minor is None or devices.get(disk.device) != found.major_minor:
+            return False
+    return True
+
+
+def devices_text(view: View, seen: DomainSeen) -> str:
+    devices = devices_of(view, seen.domid)
+    return ", ".join(
+        f"{name}={f'{numbers[0]}:{numbers[1]}' if numbers else 'none'}"
+        for name, numbers in sorted(devices.items())
+    )
+
+
+def disks_up_to_date(found: DrbdResource, order: Order) -> bool:
+    return len(found.volumes) == len(order.disks) and all(
+        v.disk is DiskState.UP_TO_DATE for v in found.volumes
+    )
+
+
+def minors_match(found: DrbdResource, order: Order) -> bool:
+    return [v.minor for v in found.volumes] == [disk.minor for disk in order.disks]
+
+
+def in_step(found: DrbdResource, order: Order) -> bool:
+    """Connected, both sides' disks UpToDate, nothing out of step, as this side sees it."""
+    return (
+        found.connection is Connection.CONNECTED
+        and disks_up_to_date(found, order)
+        and all(
+            v.peer_disk is DiskState.UP_TO_DATE
+            and v.replication is Replication.ESTABLISHED
+            and v.out_of_sync_kib == 0
+            for v in found.volumes
+        )
+    )
+
+
+def quiet(found: DrbdResource, order: Order) -> bool:
+    """The gate before a teardown, as this side sees it: in step, both Secondary, no request in flight."""
+    return (
+        in_step(found, order)
+        and found.role is Role.SECONDARY
+        and found.peer_role is Role.SECONDARY
+        and all(v.in_flight == 0 for v in found.volumes)
+    )
+
+
+def describe(found: DrbdResource | None) -> str:
+    """A resource in a few words, for messages."""
+    if found is None:
+        return "no DRBD resource"
+    link = found.connection.value if found.connection else "no connection"
+    disks = " ".join(
+        f"{v.number}:{v.disk.value}/{v.peer_disk.value}"
+        + (f" {v.replication.value} oos={v.out_of_sync_kib}KiB in-flight={v.in_flight}")
+        for v in found.volumes
+    )
+    return f"{found.name} {found.role.value}/{found.peer_role.value} {link} {disks}"

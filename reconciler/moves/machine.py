@@ -1,0 +1,195 @@
+"""Decides what a journey does next: (order, progress, verdict, now) -> decision. Pure.
+
+Invariants kept here:
+- nothing is concluded from silence: a verdict that could not be given only ever waits or holds;
+- after a step that starts the domain was tried, only the target's own word leads anywhere;
+- settle goes forward only.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, replace
+
+from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skipped, tell
+from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Status
+from reconciler.moves import recipe
+from reconciler.moves.cutover import TARGET_RESTORE
+from reconciler.moves.step import Mark, Step, Verdict
+
+POLL_S = 2.0
+PATIENCE_S = 60.0
+HOLD_RETRY_S = 60.0
+
+
+@dataclass(frozen=True)
+class GoOn:
+    """Look at the (possibly new) current step at once."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Act:
+    """Record the intent, then run the step's commands."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing to do before `seconds` have passed."""
+
+    progress: Progress
+    seconds: float
+
+
+@dataclass(frozen=True)
+class End:
+    """The journey is over."""
+
+    progress: Progress
+
+
+Decision = GoOn | Act | Pause | End
+
+
+def begin(order: Order, now: datetime.datetime) -> Progress:
+    return Progress(Direction.FORWARD, recipe.first(order).name, Status.ACTIVE, 0, now)
+
+
+def decide(order: Order, progress: Progress, verdict: Verdict | str, now: datetime.datetime) -> Decision:
+    """What comes next; a verdict that is a text says why none could be given."""
+    step = recipe.find(order, progress.direction, progress.step)
+    if isinstance(verdict, str):
+        return _silence(order, progress, step, verdict, now)
+    progress = replace(progress, unknown_since=None)
+    if verdict.two_runners:
+        return _hold(progress, Reason.TWO_RUNNERS, verdict.why, now, retry=False)
+    match verdict.mark:
+        case Mark.DONE:
+            return _next(order, progress, step, now)
+        case Mark.READY:
+            heals = progress.reason in (Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN)
+            if progress.status is Status.HELD and not heals and not _due(progress, now):
+                return Pause(progress, HOLD_RETRY_S)
+            attempts = 0 if progress.status is Status.HELD else progress.attempts
+            if attempts >= step.max_attempts:
+                return _fail(order, progress, step, Reason.STEP_FAILED, progress.detail, verdict, now)
+            return Act(replace(progress, status=Status.ACTIVE, attempts=attempts + 1, retry_at=None))
+        case Mark.WAIT:
+            waited_s = (now - progress.step_began).total_seconds()
+            progress = replace(progress, sync_percent=_sync(step, verdict, progress), detail=verdict.why)
+            if waited_s > step.deadline_s(order) and progress.status is not Status.HELD:
+                why = f"after {waited_s:.0f} s: {verdict.why}"
+                return _fail(order, progress, step, Reason.DEADLINE, why, verdict, now)
+            return Pause(progress, POLL_S)
+        case Mark.WRONG:
+            return _fail(order, progress, step, Reason.PRECONDITION, verdict.why, verdict, now)
+
+
+def _sync(step: Step, verdict: Verdict, progress: Progress) -> float | None:
+    return verdict.sync_percent if verdict.sync_percent is not None else progress.sync_percent
+
+
+def _due(progress: Progress, now: datetime.datetime) -> bool:
+    return progress.retry_at is not None and now >= progress.retry_at
+
+
+def _next(order: Order, progress: Progress, step: Step, now: datetime.datetime) -> Decision:
+    following = recipe.following(order, progress.direction, step.name)
+    back = progress.direction is Direction.BACK
+    if following is None:
+        status = Status.BACK if back else Status.MOVED
+        done = progress.at(step.name, now)
+        return End(replace(done, status=status, sync_percent=None if back else 100.0))
+    moved = progress.at(following.name, now)
+    return GoOn(moved if back else replace(moved, reason=None, detail=""))
+
+
+def _silence(order: Order, progress: Progress, step: Step, why: str, now: datetime.datetime) -> Decision:
+    """A host did not answer, or a fact could not be read. Wait; then go back if that is safe, else hold."""
+    since = progress.unknown_since or now
+    progress = replace(progress, unknown_since=since)
+    if (now - since).total_seconds() < PATIENCE_S:
+        return Pause(replace(progress, detail=why), POLL_S)
+    # While no restore was tried on the target it holds no copy that could start: the source need not wait.
+    early = step.phase is not Phase.SETTLE and TARGET_RESTORE not in progress.tried
+    if (
+        early
+        and progress.direction is Direction.FORWARD
+        and recipe.can_turn_back(order, step.phase, progress.tried)
+    ):
+        return _back(order, progress, Reason.UNREACHABLE, why, now)
+    started = bool(progress.tried & recipe.START_STEPS) and step.phase is not Phase.SETTLE
+    reason = Reason.OUTCOME_UNKNOWN if started else Reason.UNREACHABLE
+    return _hold(progress, reason, why, now, retry=True)
+
+
+def _fail(
+    order: Order,
+    progress: Progress,
+    step: Step,
+    reason: Reason,
+    why: str,
+    verdict: Verdict,
+    now: datetime.datetime,
+) -> Decision:
+    if progress.direction is Direction.FORWARD:
+        allowed = recipe.can_turn_back(order, step.phase, progress.tried)
+        if allowed or (verdict.never_ran and step.phase is not Phase.SETTLE):
+            return _back(order, progress, reason, why, now)
+        if step.phase is not Phase.SETTLE:
+            reason = Reason.OUTCOME_UNKNOWN
+    return _hold(progress, reason, why, now, retry=True)
+
+
+def _back(order: Order, progress: Progress, reason: Reason, why: str, now: datetime.datetime) -> Decision:
+    first = recipe.first(order, Direction.BACK)
+    detail = f"at step {progress.step}: {why}"
+    return GoOn(replace(progress.at(first.name, now), direction=Direction.BACK, reason=reason, detail=detail))
+
+
+def _hold(progress: Progress, reason: Reason, why: str, now: datetime.datetime, *, retry: bool) -> Decision:
+    retry_at = now + datetime.timedelta(seconds=HOLD_RETRY_S) if retry else None
+    if progress.status is Status.HELD and not _due(progress, now):
+        retry_at = progress.retry_at
+    held = replace(progress, status=Status.HELD, reason=reason, detail=why, retry_at=retry_at)
+    return Pause(held, HOLD_RETRY_S)
+
+
+def turn_back(
+    order: Order, progress: Progress, reason: Reason, why: str, now: datetime.datetime
+) -> Progress | None:
+    """Go back because somebody asks; None when it is no longer safe."""
+    if progress.direction is Direction.BACK or progress.ended:
+        return None
+    step = recipe.find(order, progress.direction, progress.step)
+    if not recipe.can_turn_back(order, step.phase, progress.tried):
+        return None
+    decision = _back(order, progress, reason, why, now)
+    return decision.progress
+
+
+def after(progress: Progress, ran: list[tuple[str, Command, Outcome]]) -> Progress:
+    """The progress after a step's commands: the first trouble becomes the detail, for messages only."""
+    for host, command, outcome in ran:
+        match outcome:
+            case Answer(exit=0):
+                continue
+            case NoAnswer() | Answer() | Skipped():
+                return replace(progress, detail=tell(host, command, outcome))
+    return progress
+
+
+def stale(ran: list[tuple[str, Command, Outcome]]) -> str | None:
+    """The guard's word that this move is out of date on a host."""
+    for host, _, outcome in ran:
+        if isinstance(outcome, Skipped) and outcome.reason.startswith("stale-epoch"):
+            return f"{host}: {outcome.reason}"
+    return None
+
+
+def hold_stale(progress: Progress, why: str, now: datetime.datetime) -> Progress:
+    """A newer epoch is on the host: somebody else moves this domain. Touch nothing, ask a human."""
+    return replace(progress, status=Status.HELD, reason=Reason.STALE_EPOCH, detail=why, retry_at=None)

@@ -1,0 +1,158 @@
+"""Mirror: an equal volume, DRBD and a symlink of the same name on the target, then a full sync."""
+
+from __future__ import annotations
+
+from reconciler.commands import drbd, files
+from reconciler.model.facts import Connection, DiskState, DrbdResource, Replication, Role
+from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.moves import look
+from reconciler.moves.common import CreateMetadataVolumes, WriteResourceFile, bring_up, flip_commands
+from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
+
+
+class TargetUp(Step):
+    """The target's resource is up over its fresh volumes and is Secondary."""
+
+    name = "target-drbd-up"
+    phase = Phase.MIRROR
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (drbd.RESOURCES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        found = look.resource(views.target, order)
+        if found is None:
+            return READY
+        if found.role is not Role.SECONDARY:
+            return wrong(f"{order.target.name}: {look.describe(found)}; the target must be Secondary")
+        if any(v.disk is DiskState.ATTACHING for v in found.volumes):
+            return wait(look.describe(found))
+        if look.minors_match(found, order) and not any(v.disk is DiskState.DISKLESS for v in found.volumes):
+            return DONE
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return bring_up(order, Side.TARGET, again=look.resource(views.target, order) is not None)
+
+
+class TargetLinks(Step):
+    """The same symlink names as on the source, pointing to DRBD: not startable while Secondary."""
+
+    name = "target-links"
+    phase = Phase.MIRROR
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (files.LINKS,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        for disk in order.disks:
+            found = look.link_to(views.target, disk)
+            if found not in (None, disk.drbd):
+                return wrong(f"{order.target.name}: {disk.link} already points to {found}")
+        if look.links_all(views.target, order, Side.TARGET, drbd_side=True):
+            return DONE
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, flip_commands(order, Side.TARGET, to_drbd=True)),)
+
+
+class TargetConfig(Step):
+    """The domain's configuration file is on the target, without an autostart entry."""
+
+    name = "target-config"
+    phase = Phase.MIRROR
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (files.text_of(order.config_path),)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if order.config_text is None:
+            return DONE
+        text = views.target.get(files.text_of(order.config_path))
+        if text is None:
+            return READY
+        if text == order.config_text:
+            return DONE
+        return wrong(f"{order.target.name}: {order.config_path} already exists with other content")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        assert order.config_text is not None
+        return (Action(Side.TARGET, files.write(order.config_path, order.config_text)),)
+
+
+class Connect(Step):
+    """The two sides have found each other; the source knows the target's address."""
+
+    name = "connect"
+    phase = Phase.MIRROR
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (drbd.RESOURCES,), Side.TARGET: (drbd.RESOURCES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        source, target = look.resource(views.source, order), look.resource(views.target, order)
+        if source is None or target is None:
+            return wrong(f"source: {look.describe(source)}; target: {look.describe(target)}")
+        if Connection.CONNECTED is source.connection is target.connection:
+            return DONE
+        if self.name not in progress.tried or Connection.STANDALONE in (source.connection, target.connection):
+            return READY
+        return wait(f"source: {look.describe(source)}; target: {look.describe(target)}")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        adjust = (drbd.adjust(order.resource),)
+        return (Action(Side.SOURCE, adjust), Action(Side.TARGET, adjust))
+
+
+class Sync(Step):
+    """Every block is on both sides; the source stays Primary, the target Secondary, throughout."""
+
+    name = "sync"
+    phase = Phase.MIRROR
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (drbd.RESOURCES,), Side.TARGET: (drbd.RESOURCES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        source, target = look.resource(views.source, order), look.resource(views.target, order)
+        if source is None or target is None:
+            return wrong(f"source: {look.describe(source)}; target: {look.describe(target)}")
+        if source.role is not Role.PRIMARY or target.role is not Role.SECONDARY:
+            return wrong(
+                f"unexpected roles; source: {look.describe(source)}; target: {look.describe(target)}"
+            )
+        if any(v.disk is DiskState.DISKLESS for v in (*source.volumes, *target.volumes)):
+            return wrong(
+                f"a disk has failed; source: {look.describe(source)}; target: {look.describe(target)}"
+            )
+        if Connection.STANDALONE in (source.connection, target.connection):
+            return wrong(f"DRBD gave up the connection; source: {look.describe(source)}")
+        if any(v.replication is Replication.SYNC_TARGET for v in source.volumes):
+            return wrong(f"the source is being overwritten by the target: {look.describe(source)}")
+        if look.in_step(source, order) and look.in_step(target, order):
+            return DONE
+        return wait(look.describe(source), sync_percent(source, order))
+
+    def deadline_s(self, order: Order) -> float:
+        return order.policy.sync_deadline_s
+
+
+def sync_percent(source: DrbdResource, order: Order) -> float:
+    """Share of all bytes that both sides hold, 0 to 100."""
+    total = sum(disk.size_bytes for disk in order.disks)
+    missing = sum(v.out_of_sync_kib * 1024 for v in source.volumes)
+    return round(max(0.0, 100.0 * (1 - missing / total)), 2)
+
+
+STEPS: tuple[Step, ...] = (
+    CreateMetadataVolumes("target-volumes", Phase.MIRROR, Side.TARGET, with_data=True),
+    WriteResourceFile("target-resource-file", Phase.MIRROR, Side.TARGET),
+    WriteResourceFile("source-resource-file-again", Phase.MIRROR, Side.SOURCE),
+    TargetUp(),
+    TargetLinks(),
+    TargetConfig(),
+    Connect(),
+    Sync(),
+)

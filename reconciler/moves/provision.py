@@ -1,0 +1,268 @@
+"""Provision: volumes, symlinks, contents, configuration and start of a domain that exists nowhere."""
+
+from __future__ import annotations
+
+from reconciler.commands import files, lvm, xl
+from reconciler.model.command import Command
+from reconciler.model.facts import DomainState
+from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
+from reconciler.model.placement import NewDisk, Provision
+from reconciler.moves import look
+from reconciler.moves.common import Unpause, flip_commands
+from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wrong
+
+POPULATED = "xr.populated"
+
+
+def config_text(name: str, uuid: str, provision: Provision, disks: tuple[MoveDisk, ...]) -> str:
+    """The xl.cfg(5) of a new domain. Values are quoted; the schema lets no quote or line end through."""
+    lines = [
+        "# Written by xen-reconciler when it created the domain; it is yours to edit.",
+        f'name = "{name}"',
+        f'uuid = "{uuid}"',
+        'type = "pv"',
+        f"memory = {provision.memory_mb}",
+        f"vcpus = {provision.vcpus}",
+    ]
+    for key in ("kernel", "ramdisk", "extra", "bootloader"):
+        value = getattr(provision, key)
+        if value is not None:
+            lines.append(f'{key} = "{value}"')
+    rows = ", ".join(f'"phy:{disk.link},{disk.device},w"' for disk in disks)
+    lines.append(f"disk = [ {rows} ]")
+    vifs = ", ".join(f'"{vif}"' for vif in provision.vifs)
+    lines.append(f"vif = [ {vifs} ]")
+    return "\n".join([*lines, ""])
+
+
+def _wanted(order: Order) -> Provision:
+    assert order.provision is not None
+    return order.provision
+
+
+class NewVolumes(Step):
+    """Every disk of the new domain has a volume made by this order."""
+
+    name = "new-volumes"
+    phase = Phase.PROVISION
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (lvm.VOLUMES, lvm.GROUPS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        missing = []
+        for disk in order.disks:
+            found = look.volume(views.target, disk.target_group, disk.volume)
+            if found is None:
+                missing.append(disk)
+            elif order.tag not in found.tags:
+                return wrong(f"{order.target.name}: {found.path} exists already; it is never reused")
+        if not missing:
+            return DONE
+        for group in views.target.get(lvm.GROUPS):
+            need = sum(
+                lvm.rounded(disk.size_bytes, group.extent_bytes)
+                for disk in missing
+                if disk.target_group == group.name
+            )
+            if need > group.free_bytes:
+                return wrong(
+                    f"{order.target.name}: {need} bytes needed in volume group {group.name}, "
+                    f"{group.free_bytes} free"
+                )
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        commands = [
+            lvm.create(disk.target_group, disk.volume, disk.size_bytes, order.tag)
+            for disk in order.disks
+            if look.volume(views.target, disk.target_group, disk.volume) is None
+        ]
+        return (Action(Side.TARGET, tuple(commands)),)
+
+
+class NewLinks(Step):
+    """Every disk has its symlink."""
+
+    name = "new-links"
+    phase = Phase.PROVISION
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (files.LINKS,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        for disk in order.disks:
+            found = look.link_to(views.target, disk)
+            if found not in (None, disk.backing(Side.TARGET)):
+                return wrong(f"{order.target.name}: {disk.link} already points to {found}")
+        return DONE if look.links_all(views.target, order, Side.TARGET, drbd_side=False) else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, flip_commands(order, Side.TARGET, to_drbd=False)),)
+
+
+class Populate(Step):
+    """Every disk holds what was asked for; a tag on the volume says so."""
+
+    name = "populate"
+    phase = Phase.PROVISION
+    max_attempts = 2
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (lvm.VOLUMES, xl.DOMAINS)}
+
+    def _empty(self, order: Order, views: Views) -> list[tuple[MoveDisk, NewDisk]]:
+        pairs = []
+        for disk, new in zip(order.disks, _wanted(order).disks, strict=True):
+            found = look.volume(views.target, disk.target_group, disk.volume)
+            if found is None or POPULATED not in found.tags:
+                pairs.append((disk, new))
+        return pairs
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if not self._empty(order, views):
+            return DONE
+        if look.domain(views.target, order) is not None:
+            return wrong(f"{order.domain} is on {order.target.name} already; its disks are not written")
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        actions = []
+        for disk, new in self._empty(order, views):
+            tag = lvm.add_tag(disk.target_group, disk.volume, POPULATED)
+            actions.append(Action(Side.TARGET, (*_fill(order, disk, new), tag)))
+        return tuple(actions)
+
+
+def _fill(order: Order, disk: MoveDisk, new: NewDisk) -> tuple[Command, ...]:
+    device = disk.backing(Side.TARGET)
+    if new.source.image is not None:
+        return (files.copy_image(new.source.image, device),)
+    if new.source.tarball is not None:
+        return files.unpack(new.source.tarball, device, f"{look.images_folder(order)}/{disk.volume}.mnt")
+    return ()
+
+
+class NewConfig(Step):
+    """The configuration file is there and names the symlinks."""
+
+    name = "new-config"
+    phase = Phase.PROVISION
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (files.text_of(order.config_path),)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        text = views.target.get(files.text_of(order.config_path))
+        if text is None:
+            return READY
+        if text == order.config_text:
+            return DONE
+        return wrong(f"{order.target.name}: {order.config_path} already exists with other content")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        assert order.config_text is not None
+        return (Action(Side.TARGET, files.write(order.config_path, order.config_text)),)
+
+
+class CreatePaused(Step):
+    """The domain is there with the devices meant."""
+
+    name = "create"
+    phase = Phase.PROVISION
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        seen = look.domain(views.target, order)
+        if seen is None:
+            return READY
+        if look.on_volumes(views.target, order, Side.TARGET, seen):
+            return DONE
+        devices = look.devices_text(views.target, seen)
+        return wrong(f"{order.domain} on {order.target.name} has other devices open: {devices}")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
+
+
+class NewAutostart(Step):
+    """The domain starts with its host, if asked for; the order's tags are gone."""
+
+    name = "new-autostart"
+    phase = Phase.PROVISION
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (files.CONFIG_FILES, lvm.VOLUMES)}
+
+    def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
+        commands: list[Command] = []
+        if order.autostart and order.auto_path not in views.target.get(files.CONFIG_FILES).autostart:
+            commands += files.link(order.auto_path, f"../{order.domain}.cfg")
+            commands.append(files.sync_folder(files.AUTO_DIR))
+        for disk in order.disks:
+            found = look.volume(views.target, disk.target_group, disk.volume)
+            for tag in (order.tag, POPULATED):
+                if found is not None and tag in found.tags:
+                    commands.append(lvm.drop_tag(disk.target_group, disk.volume, tag))
+        return tuple(commands)
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        return READY if self._commands(order, views) else DONE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, self._commands(order, views)),)
+
+
+class NothingLeft(Step):
+    """Going back: nothing that this order made is left, because the domain never ran."""
+
+    name = "back-provision-removed"
+    phase = Phase.BACK
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (xl.DOMAINS, lvm.VOLUMES, files.LINKS, files.text_of(order.config_path))}
+
+    def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
+        commands: list[Command] = []
+        view = views.target
+        if CreatePaused.name in progress.tried and look.domain(view, order) is not None:
+            commands.append(xl.destroy(order.domain))
+        ours = [
+            disk
+            for disk in order.disks
+            if (found := look.volume(view, disk.target_group, disk.volume)) is not None
+            and order.tag in found.tags
+        ]
+        links = [disk.link for disk in ours if look.link_to(view, disk) == disk.backing(Side.TARGET)]
+        if (
+            NewConfig.name in progress.tried
+            and view.get(files.text_of(order.config_path)) == order.config_text
+        ):
+            links.append(order.config_path)
+        if links:
+            commands.append(files.remove(*links))
+        commands += [lvm.remove(disk.target_group, disk.volume) for disk in ours]
+        return tuple(commands)
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        seen = look.domain(views.target, order)
+        if seen is not None and (seen.state is not DomainState.PAUSED or seen.cpu_s > 0):
+            return wrong(f"{order.domain} is {seen.state.value} on {order.target.name}; nothing is removed")
+        return READY if self._commands(order, progress, views) else DONE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, (*self._commands(order, progress, views),)),)
+
+
+STEPS: tuple[Step, ...] = (
+    NewVolumes(),
+    NewLinks(),
+    Populate(),
+    NewConfig(),
+    CreatePaused(),
+    Unpause("start", Phase.PROVISION, Side.TARGET),
+    NewAutostart(),
+)
+BACK_STEPS: tuple[Step, ...] = (NothingLeft(),)

@@ -1,0 +1,49 @@
+"""Which steps a journey has, in which order, forward and back."""
+
+from __future__ import annotations
+
+from reconciler.model.move import Direction, Kind, Order, Phase
+from reconciler.moves import attach, back, cutover, mirror, provision, settle
+from reconciler.moves.step import Step
+
+MOVE: tuple[Step, ...] = (*attach.STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
+PROVISION: tuple[Step, ...] = (attach.TakeEpoch(), *provision.STEPS)
+START_STEPS = frozenset({cutover.GO, "start"})
+"""Steps that start the domain on the target: once tried, only the target's own word decides."""
+
+
+def steps(kind: Kind, direction: Direction) -> tuple[Step, ...]:
+    """The steps of a journey; names are unique within it."""
+    match kind, direction:
+        case Kind.MOVE, Direction.FORWARD:
+            return MOVE
+        case Kind.MOVE, Direction.BACK:
+            return back.STEPS
+        case Kind.PROVISION, Direction.FORWARD:
+            return PROVISION
+        case _:
+            return provision.BACK_STEPS
+
+
+def first(order: Order, direction: Direction = Direction.FORWARD) -> Step:
+    return steps(order.kind, direction)[0]
+
+
+def find(order: Order, direction: Direction, name: str) -> Step:
+    """The step of that name; raises KeyError for a name this version does not know."""
+    for step in steps(order.kind, direction):
+        if step.name == name:
+            return step
+    raise KeyError(name)
+
+
+def following(order: Order, direction: Direction, name: str) -> Step | None:
+    """The next step, None after the last."""
+    all_steps = steps(order.kind, direction)
+    index = [step.name for step in all_steps].index(name)
+    return all_steps[index + 1] if index + 1 < len(all_steps) else None
+
+
+def can_turn_back(order: Order, phase: Phase, tried: frozenset[str]) -> bool:
+    """Whether the table of authority allows going back without a word from the target."""
+    return phase is not Phase.SETTLE and not (tried & START_STEPS)

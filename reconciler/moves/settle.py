@@ -1,0 +1,178 @@
+"""Settle: only forward. The source's copy goes once the target is seen running on its own volumes."""
+
+from __future__ import annotations
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.model.command import Command
+from reconciler.model.facts import DomainState
+from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.moves import look
+from reconciler.moves.common import DropFolder, resource_path
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wrong
+
+RUNNING_LOOKS = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)
+
+
+def not_settled(order: Order, views: Views) -> Verdict | None:
+    """I8: None only while the target is seen running on its own volumes and the source is seen without it."""
+    seen = look.domain(views.target, order)
+    if seen is None or seen.state is not DomainState.RUNNING:
+        return wrong(
+            f"{order.domain} is not seen running on {order.target.name}; nothing of the source is removed"
+        )
+    if not look.on_volumes(views.target, order, Side.TARGET, seen):
+        devices = look.devices_text(views.target, seen)
+        return wrong(f"{order.domain} on {order.target.name} is not on its own volumes: {devices}")
+    still = look.domain(views.source, order)
+    if still is not None:
+        both = still.state is DomainState.RUNNING
+        text = f"{order.domain} is {still.state.value} on {order.host(Side.SOURCE).name} as well"
+        return Verdict(Mark.WRONG, text, two_runners=both)
+    return None
+
+
+class TargetAutostart(Step):
+    """The target starts the domain after a reboot, if the source did."""
+
+    name = "target-autostart"
+    phase = Phase.SETTLE
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (files.CONFIG_FILES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if not order.autostart or order.auto_path in views.target.get(files.CONFIG_FILES).autostart:
+            return DONE
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        commands = (*files.link(order.auto_path, f"../{order.domain}.cfg"), files.sync_folder(files.AUTO_DIR))
+        return (Action(Side.TARGET, commands),)
+
+
+class SourceDown(Step):
+    """DRBD is gone from the source."""
+
+    name = "source-drbd-down"
+    phase = Phase.SETTLE
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (drbd.RESOURCES, xl.DOMAINS), Side.TARGET: RUNNING_LOOKS}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if look.resource(views.source, order) is None:
+            return DONE
+        return not_settled(order, views) or READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, (files.SETTLE, drbd.down(order.resource))),)
+
+
+class SourceLinksRemoved(Step):
+    """Nothing on the source can start the domain: no symlink, no configuration, no autostart entry."""
+
+    name = "source-links-removed"
+    phase = Phase.SETTLE
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {
+            Side.SOURCE: (files.LINKS, files.CONFIG_FILES, files.RESOURCE_FILES, xl.DOMAINS),
+            Side.TARGET: RUNNING_LOOKS,
+        }
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.source
+        found = view.get(files.CONFIG_FILES)
+        left = (
+            any(look.link_to(view, disk) is not None for disk in order.disks)
+            or order.config_path in found.configs
+            or order.auto_path in found.autostart
+            or resource_path(order) in view.get(files.RESOURCE_FILES)
+        )
+        return (not_settled(order, views) or READY) if left else DONE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        links = tuple(disk.link for disk in order.disks)
+        commands = (
+            files.remove(order.auto_path, *links, order.config_path, resource_path(order)),
+            files.sync_folder("/etc/xen"),
+        )
+        return (Action(Side.SOURCE, commands),)
+
+
+class SourceVolumesRemoved(Step):
+    """The source's volumes, known by their LVM uuid, and their metadata are gone."""
+
+    name = "source-volumes-removed"
+    phase = Phase.SETTLE
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (lvm.VOLUMES, drbd.RESOURCES, xl.DOMAINS), Side.TARGET: RUNNING_LOOKS}
+
+    def _left(self, order: Order, views: Views) -> list[tuple[str, str]]:
+        names = []
+        for disk in order.disks:
+            group = disk.group(Side.SOURCE)
+            data = look.volume(views.source, group, disk.volume)
+            if data is not None and data.uuid == disk.source_uuid:
+                names.append((group, disk.volume))
+            if look.volume(views.source, group, disk.metadata) is not None:
+                names.append((group, disk.metadata))
+        return names
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        left = self._left(order, views)
+        if not left:
+            return DONE
+        host = order.host(Side.SOURCE).name
+        if look.resource(views.source, order) is not None:
+            return wrong(f"{host}: DRBD still holds the volumes of {order.domain}")
+        return not_settled(order, views) or READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        commands = tuple(lvm.remove(group, name) for group, name in self._left(order, views))
+        return (Action(Side.SOURCE, (files.SETTLE, *commands)),)
+
+
+class TargetLeftovers(Step):
+    """On the target only the domain's own volumes are left: no metadata volume, resource file or tag."""
+
+    name = "target-leftovers"
+    phase = Phase.SETTLE
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES)}
+
+    def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
+        commands = []
+        for disk in order.disks:
+            group = disk.group(Side.TARGET)
+            if look.volume(views.target, group, disk.metadata) is not None:
+                commands.append(lvm.remove(group, disk.metadata))
+            data = look.volume(views.target, group, disk.volume)
+            if data is not None and order.tag in data.tags:
+                commands.append(lvm.drop_tag(group, disk.volume, order.tag))
+        if resource_path(order) in views.target.get(files.RESOURCE_FILES):
+            commands.append(files.remove(resource_path(order)))
+        return tuple(commands)
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if look.resource(views.target, order) is not None:
+            return wrong(f"{order.target.name}: DRBD still holds the volumes of {order.domain}")
+        return READY if self._commands(order, views) else DONE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, self._commands(order, views)),)
+
+
+STEPS: tuple[Step, ...] = (
+    TargetAutostart(),
+    SourceDown(),
+    SourceLinksRemoved(),
+    SourceVolumesRemoved(),
+    DropFolder("source-image-removed", Phase.SETTLE, Side.SOURCE),
+    DropFolder("target-image-removed", Phase.SETTLE, Side.TARGET),
+    TargetLeftovers(),
+)

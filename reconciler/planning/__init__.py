@@ -1,0 +1,1 @@
+"""Desired + observed + journeys in flight -> plan. Pure: same inputs, same plan."""

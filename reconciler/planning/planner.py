@@ -1,0 +1,317 @@
+"""Turns desired, observed and journeys in flight into a plan. Pure; `now` and `salt` are passed in."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconciler.commands import drbd, files, xl
+from reconciler.errors import UnknownFact
+from reconciler.model.facts import Unknown, View
+from reconciler.model.move import Direction, Kind, MoveDisk, Order, Progress, Status
+from reconciler.model.placement import Desired, Domain
+from reconciler.model.plan import Item, ItemKind, Plan
+from reconciler.moves.provision import config_text
+from reconciler.planning.predict import Rates, Sample, predict
+from reconciler.planning.preflight import MIB, Room, check_hosts, check_source, check_target, resolve_disk
+from reconciler.planning.whereabouts import Found, Whereabouts, locate, unmanaged
+
+
+@dataclass(frozen=True)
+class Past:
+    """An ended journey, as far as planning cares."""
+
+    order: Order
+    progress: Progress
+    ended: datetime.datetime
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the operator allows and assumes."""
+
+    max_moves: int = 1
+    retry_s: float = 300.0
+    max_attempts: int = 3
+    ports: range = range(7800, 7900)
+    minors: range = range(100, 200)
+    rates: Rates = field(default_factory=Rates)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything a plan depends on."""
+
+    desired: Desired
+    views: Mapping[str, View]
+    active: Sequence[tuple[Order, Progress]]
+    past: Sequence[Past]
+    samples: Sequence[Sample]
+    epochs: Mapping[str, int]
+    limits: Limits
+    now: datetime.datetime
+    salt: str
+
+
+def plan(situation: Situation) -> Plan:
+    """One item for each domain that is wanted, in flight or running."""
+    return Plan(
+        commit=situation.desired.commit,
+        items=tuple(_items(situation)),
+        hosts={host: _host_word(view) for host, view in sorted(situation.views.items())},
+    )
+
+
+def _host_word(view: View) -> str:
+    unknown = [f"{name}: {fact.reason}" for name, fact in view.facts.items() if isinstance(fact, Unknown)]
+    return "answers" if not unknown else "; ".join(unknown[:3])
+
+
+def _items(situation: Situation) -> Iterator[Item]:
+    desired = situation.desired
+    orders = [order for order, _ in situation.active]
+    in_flight = {order.domain: (order, progress) for order, progress in situation.active}
+    slots = situation.limits.max_moves - len(in_flight)
+    for name in sorted({*desired.domains, *desired.refused, *in_flight}):
+        domain = desired.domains.get(name)
+        if name in in_flight:
+            yield _carry_on(*in_flight[name], domain)
+            continue
+        if name in desired.refused or domain is None:
+            yield Item(name, ItemKind.REFUSED, None, None, str(desired.refused[name]))
+            continue
+        try:
+            item = _place(situation, domain, orders)
+        except UnknownFact as unknown:
+            item = Item(name, ItemKind.UNKNOWN, domain.host, None, str(unknown))
+        if item.order is not None:
+            orders.append(item.order)
+            if slots <= 0:
+                why = f"waits for its turn: {situation.limits.max_moves} at a time"
+                item = replace(item, kind=ItemKind.LATER, why=why)
+            else:
+                slots -= 1
+        yield item
+    for name, host in unmanaged({*desired.domains, *desired.refused, *in_flight}, situation.views):
+        yield Item(name, ItemKind.UNMANAGED, None, host, "named in no committed file; left alone")
+
+
+def _carry_on(order: Order, progress: Progress, domain: Domain | None) -> Item:
+    verb = "going back" if progress.direction is Direction.BACK else "under way"
+    why = f"{order.kind.value} {order.move_id} is {verb} at step {progress.step}"
+    if progress.status is Status.HELD and progress.reason:
+        held = f"held at step {progress.step} ({progress.reason.value}): {progress.detail}"
+        why = f"{order.kind.value} {order.move_id} is {held}"
+    source = order.source.name if order.source else None
+    return Item(
+        order.domain, ItemKind.CARRY_ON, domain.host if domain else order.target.name, source, why, order
+    )
+
+
+def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Item:
+    where = locate(domain.name, situation.views)
+
+    def item(kind: ItemKind, why: str = "", *notes: str) -> Item:
+        found = where.found[0].host if where.found else None
+        return Item(domain.name, kind, domain.host, found, why, notes=notes)
+
+    if len(where.found) > 1:
+        hosts = " and ".join(f"{found.host} ({found.seen.state.value})" for found in where.found)
+        return item(
+            ItemKind.REFUSED, f"it is on {hosts} at once; nothing is touched, decide which one is right"
+        )
+    if where.halves:
+        return item(
+            ItemKind.REFUSED, f"a half of an interrupted migration is left: {', '.join(where.halves)}"
+        )
+    if not where.found:
+        return _absent(situation, domain, where, orders)
+    found = where.found[0]
+    if domain.uuid and found.config and found.config.uuid != domain.uuid:
+        return item(
+            ItemKind.REFUSED,
+            f"the domain on {found.host} has uuid {found.config.uuid}, {domain.where} says {domain.uuid}",
+        )
+    if found.host == domain.host:
+        silent = (f"could not ask {', '.join(where.silent)}",) if where.silent else ()
+        return item(ItemKind.IN_PLACE, "", *silent)
+    if where.silent:
+        return item(
+            ItemKind.UNKNOWN, f"{', '.join(where.silent)} did not answer, so it may run there as well"
+        )
+    later = _held_off(situation, domain)
+    if later is not None:
+        return later
+    order = _move(situation, domain, found, Room.taken_by(orders, domain.host), situation.views)
+    if isinstance(order, str):
+        return item(ItemKind.REFUSED, order)
+    if (
+        domain.policy.max_freeze_s is not None
+        and order.prediction.freeze_cutover_s > domain.policy.max_freeze_s
+    ):
+        return item(
+            ItemKind.REFUSED,
+            f"its freeze is predicted at {order.prediction.freeze_cutover_s} s, policy allows {domain.policy.max_freeze_s}",
+        )
+    return replace(item(ItemKind.MOVE), order=order)
+
+
+def _absent(situation: Situation, domain: Domain, where: Whereabouts, orders: Sequence[Order]) -> Item:
+    def item(kind: ItemKind, why: str, order: Order | None = None) -> Item:
+        return Item(domain.name, kind, domain.host, None, why, order)
+
+    if where.silent:
+        return item(ItemKind.UNKNOWN, f"seen nowhere, but {', '.join(where.silent)} did not answer")
+    if where.configs_on == (domain.host,):
+        return item(ItemKind.IN_PLACE, f"is not running; its configuration is on {domain.host}")
+    if where.configs_on:
+        hosts = ", ".join(where.configs_on)
+        return item(
+            ItemKind.REFUSED,
+            f"is not running; its configuration is on {hosts}. Start it there to have it moved",
+        )
+    if domain.provision is None:
+        return item(ItemKind.REFUSED, "is on no host and has no «provision» section")
+    later = _held_off(situation, domain)
+    if later is not None:
+        return later
+    order = _provision(situation, domain, Room.taken_by(orders, domain.host))
+    if isinstance(order, str):
+        return item(ItemKind.REFUSED, order)
+    return item(ItemKind.PROVISION, "", order)
+
+
+def _held_off(situation: Situation, domain: Domain) -> Item | None:
+    """After a journey that went back: wait longer each time, then ask for a new commit."""
+    failures = []
+    for past in situation.past:  # newest first
+        if past.order.domain != domain.name:
+            continue
+        if past.progress.status is not Status.BACK or past.order.commit != situation.desired.commit:
+            break
+        failures.append(past)
+    if not failures:
+        return None
+    last = failures[0]
+    why = f"went back {len(failures)} times, last {last.progress.detail}"
+    if len(failures) >= situation.limits.max_attempts:
+        text = f"{why}; it is not tried again before the next commit"
+        return Item(domain.name, ItemKind.REFUSED, domain.host, None, text)
+    due = last.ended + datetime.timedelta(seconds=situation.limits.retry_s * 2 ** (len(failures) - 1))
+    if situation.now < due:
+        text = f"{why}; tried again at {due.isoformat(timespec='seconds')}"
+        return Item(domain.name, ItemKind.LATER, domain.host, None, text)
+    return None
+
+
+def _epoch(situation: Situation, domain: str, hosts: Sequence[str]) -> int:
+    seen = [situation.views[host].get(files.EPOCHS).get(domain, 0) for host in hosts]
+    return max([situation.epochs.get(domain, 0), *seen]) + 1
+
+
+def _secret(situation: Situation, move_id: str) -> str:
+    return hashlib.sha256(f"{situation.salt}/{move_id}".encode()).hexdigest()[:40]
+
+
+def _move(
+    situation: Situation, domain: Domain, found: Found, room: Room, views: Mapping[str, View]
+) -> Order | str:
+    """The order for one move, or every reason why there can be none."""
+    hosts, limits = situation.desired.hosts, situation.limits
+    if found.host not in hosts or domain.host not in hosts:
+        return f"{found.host} is not among the committed hosts"
+    target, source_view, target_view = hosts[domain.host], views[found.host], views[domain.host]
+    if found.config is None:
+        return f"xl on {found.host} lists {domain.name} but shows no configuration of it"
+    resolved = [resolve_disk(disk, found, source_view, target) for disk in found.config.disks]
+    problems = [text for text in resolved if isinstance(text, str)]
+    disks = [disk for disk in resolved if isinstance(disk, MoveDisk)]
+    if not resolved:
+        problems.append(f"{domain.name} on {found.host} has no disk")
+    problems += check_hosts(found, source_view, target_view)
+    problems += check_source(found, disks, source_view)
+    problems += check_target(domain.name, found.seen.memory_mb, disks, target, target_view, room)
+    others = [c.name for c in target_view.get(xl.CONFIGS) if c.uuid == found.config.uuid]
+    if others:
+        problems.append(f"{target.name} has a domain of the same uuid: {', '.join(others)}")
+    busy = {
+        v.minor for view in (source_view, target_view) for r in view.get(drbd.RESOURCES) for v in r.volumes
+    }
+    free = [minor for minor in limits.minors if minor not in busy and minor not in room.minors]
+    ports = [port for port in limits.ports if port not in room.ports]
+    if len(free) < len(disks) or not ports:
+        problems.append("no DRBD minor or port is free in the configured ranges")
+    if problems:
+        return "; ".join(problems)
+    numbered = tuple(
+        replace(disk, minor=free[index]) if disk.minor < 0 else disk for index, disk in enumerate(disks)
+    )
+    epoch = _epoch(situation, domain.name, (found.host, target.name))
+    size = sum(disk.size_bytes for disk in disks)
+    return Order(
+        kind=Kind.MOVE,
+        domain=domain.name,
+        uuid=found.config.uuid,
+        epoch=epoch,
+        commit=situation.desired.commit,
+        source=hosts[found.host],
+        target=target,
+        source_node=source_view.get(files.NODE),
+        target_node=target_view.get(files.NODE),
+        disks=numbered,
+        memory_mb=found.seen.memory_mb,
+        policy=domain.policy,
+        port=ports[0],
+        secret=_secret(situation, f"{domain.name}-{epoch}"),
+        config_text=None,
+        autostart=f"/etc/xen/auto/{domain.name}.cfg" in source_view.get(files.CONFIG_FILES).autostart,
+        prediction=predict(size, found.seen.memory_mb, situation.samples, limits.rates),
+    )
+
+
+def _provision(situation: Situation, domain: Domain, room: Room) -> Order | str:
+    """The order to create a domain, or why not."""
+    wanted = domain.provision
+    assert wanted is not None
+    target, view = situation.desired.hosts[domain.host], situation.views[domain.host]
+    disks = tuple(
+        MoveDisk(
+            device=disk.device,
+            link=f"{files.LINKS_DIR}/{domain.name}-{disk.name}",
+            volume=f"{domain.name}-{disk.name}",
+            size_bytes=disk.size_mb * MIB,
+            minor=-1,
+            source_group=target.volume_group,
+            target_group=target.volume_group,
+        )
+        for disk in wanted.disks
+    )
+    problems = check_target(domain.name, wanted.memory_mb, disks, target, view, room)
+    if problems:
+        return "; ".join(problems)
+    epoch = _epoch(situation, domain.name, (target.name,))
+    name = f"{situation.salt}/{domain.name}/{epoch}"
+    ident = domain.uuid or str(uuid.uuid5(uuid.NAMESPACE_OID, name))
+    return Order(
+        kind=Kind.PROVISION,
+        domain=domain.name,
+        uuid=ident,
+        epoch=epoch,
+        commit=situation.desired.commit,
+        source=None,
+        target=target,
+        source_node="",
+        target_node=view.get(files.NODE),
+        disks=disks,
+        memory_mb=wanted.memory_mb,
+        policy=domain.policy,
+        port=0,
+        secret="",
+        config_text=config_text(domain.name, ident, wanted, disks),
+        autostart=wanted.autostart,
+        prediction=predict(sum(disk.size_bytes for disk in disks), 0, (), situation.limits.rates),
+        provision=wanted,
+    )

@@ -1,0 +1,195 @@
+"""What must hold before a domain is moved. Every refusal names the domain, the host and the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.model.facts import DiskSeen, DomainState, View, Volume
+from reconciler.model.move import MoveDisk, Order
+from reconciler.model.names import METADATA_SUFFIX, is_volume
+from reconciler.model.placement import Host
+from reconciler.planning.whereabouts import Found
+
+MIB = 1024**2
+
+
+@dataclass(frozen=True)
+class Room:
+    """What orders that are not carried out yet will take, so that two orders do not count on the same."""
+
+    minors: frozenset[int] = frozenset()
+    ports: frozenset[int] = frozenset()
+    memory_mb: int = 0
+    volume_bytes: int = 0
+
+    @staticmethod
+    def taken_by(orders: Sequence[Order], target: str) -> Room:
+        """Minors and ports are kept apart over all hosts; memory and space count for one target."""
+        here = [order for order in orders if order.target.name == target]
+        return Room(
+            minors=frozenset(disk.minor for order in orders for disk in order.disks),
+            ports=frozenset(order.port for order in orders),
+            memory_mb=sum(order.memory_mb for order in here),
+            volume_bytes=sum(disk.size_bytes for order in here for disk in order.disks),
+        )
+
+
+def volume_of(link_target: str, view: View) -> Volume | None:
+    """The volume that /dev/GROUP/NAME or /dev/mapper/GROUP-NAME stands for."""
+    for volume in view.get(lvm.VOLUMES):
+        mapped = f"/dev/mapper/{volume.group.replace('-', '--')}-{volume.name.replace('-', '--')}"
+        if link_target in (volume.path, mapped):
+            return volume
+    return None
+
+
+def resolve_disk(disk: DiskSeen, found: Found, view: View, target: Host) -> MoveDisk | str:
+    """What a disk of the running domain stands on, or why it cannot be moved. The minor is still open (-1)."""
+    name = f"{found.seen.name} on {found.host}: disk {disk.device} ({disk.path})"
+    if disk.backend != "phy" or not disk.writable:
+        return f"{name} is not a writable block device (phy:); only such disks are moved"
+    link_target = view.get(files.LINKS).get(disk.path)
+    if link_target is None:
+        return (
+            f"{name} is not named through a symlink in {files.LINKS_DIR}; see docs/how-to/adopt.md "
+            "for naming it so at the domain's next start"
+        )
+    minor = -1
+    attached = re.fullmatch(r"/dev/drbd([0-9]+)", link_target)
+    if attached:
+        minor = int(attached[1])
+        volume = next((v for v in view.get(lvm.VOLUMES) if v.name == disk.path.rsplit("/", 1)[1]), None)
+    else:
+        volume = volume_of(link_target, view)
+    if volume is None:
+        return f"{name} points to {link_target}, which is no logical volume this host shows"
+    if not is_volume(volume.name) or volume.name.endswith(METADATA_SUFFIX):
+        return f"{name} stands on a volume named {volume.name}, which cannot be moved under that name"
+    if not volume.plain:
+        return (
+            f"{name} stands on {volume.path}, a thin, snapshot or origin volume; only plain volumes are moved"
+        )
+    if not attached and link_target != volume.path:
+        return f"{name} points to {link_target}; point the symlink to {volume.path} instead"
+    return MoveDisk(
+        device=disk.device,
+        link=disk.path,
+        volume=volume.name,
+        size_bytes=volume.size_bytes,
+        minor=minor,
+        source_group=volume.group,
+        target_group=target.volume_group,
+        source_uuid=volume.uuid,
+    )
+
+
+def check_hosts(found: Found, source: View, target: View) -> list[str]:
+    """Xen and DRBD on both sides must fit."""
+    problems = []
+    here, there = source.get(xl.INFO), target.get(xl.INFO)
+    pair = f"{source.host} has Xen {here.version}, {target.host} has {there.version}"
+    if not _same_or_next(here.version, there.version):
+        problems.append(f"{pair}; a domain moves to the same or the next minor version only")
+    missing = _missing_features(here.hw_caps, there.hw_caps)
+    if missing:
+        problems.append(f"{target.host} lacks CPU features that {source.host} has (hw_caps words {missing})")
+    versions = {view.host: view.get(drbd.VERSION) for view in (source, target)}
+    for host, version in versions.items():
+        if not version.startswith("8.4."):
+            problems.append(
+                f"{host} runs DRBD {version}; this version of the reconciler drives DRBD 8.4 only"
+            )
+    if found.config is not None and found.config.kind == "hvm":
+        problems.append(f"{found.seen.name} is an HVM domain; its device model opens the disks by itself")
+    return problems
+
+
+def _same_or_next(here: str, there: str) -> bool:
+    numbers = [tuple(int(part) for part in re.findall(r"\d+", version)[:2]) for version in (here, there)]
+    if any(len(pair) != 2 for pair in numbers):
+        return False
+    (major, minor), (major_there, minor_there) = numbers
+    return major == major_there and minor_there - minor in (0, 1)
+
+
+def _missing_features(here: str, there: str) -> str:
+    pairs = list(zip(here.split(":"), there.split(":"), strict=False))
+    return ",".join(str(i) for i, (a, b) in enumerate(pairs) if int(a, 16) & ~int(b, 16))
+
+
+def check_target(
+    domain: str, memory_mb: int, disks: Sequence[MoveDisk], target: Host, view: View, room: Room
+) -> list[str]:
+    """The target must have room and nothing in the way. Something that exists is never reused."""
+    problems = []
+    free_mb = view.get(xl.INFO).free_memory_mb - target.reserve_memory_mb - room.memory_mb
+    if free_mb < memory_mb:
+        problems.append(f"{target.name} has {free_mb} MiB of memory free, {domain} needs {memory_mb}")
+    groups = {group.name: group for group in view.get(lvm.GROUPS)}
+    group = groups.get(target.volume_group)
+    if group is None:
+        problems.append(f"{target.name} has no volume group {target.volume_group}")
+    else:
+        need = sum(
+            lvm.rounded(size, group.extent_bytes)
+            for disk in disks
+            for size in (disk.size_bytes, drbd.metadata_bytes(disk.size_bytes))
+        )
+        free = group.free_bytes - room.volume_bytes
+        if need > free:
+            problems.append(
+                f"{target.name}: volume group {group.name} has {free} bytes free, {need} are needed"
+            )
+    present = {(volume.group, volume.name) for volume in view.get(lvm.VOLUMES)}
+    for disk in disks:
+        for name in (disk.volume, disk.metadata):
+            if (target.volume_group, name) in present:
+                problems.append(
+                    f"{target.name}: /dev/{target.volume_group}/{name} exists and is never reused; "
+                    "look what is in it, then rename or remove it"
+                )
+        if disk.link in view.get(files.LINKS):
+            problems.append(
+                f"{target.name}: {disk.link} already points to {view.get(files.LINKS)[disk.link]}"
+            )
+    if f"/etc/xen/{domain}.cfg" in view.get(files.CONFIG_FILES).configs:
+        problems.append(f"{target.name}: /etc/xen/{domain}.cfg exists already; move it away")
+    if any(resource.name == f"xr-{domain}" for resource in view.get(drbd.RESOURCES)):
+        problems.append(f"{target.name}: DRBD resource xr-{domain} exists already")
+    if memory_mb and view.get(files.SPACE) < memory_mb * MIB + 64 * MIB:
+        problems.append(f"{target.name} has no room below {files.STATE} for the saved image of {domain}")
+    return problems
+
+
+def check_source(found: Found, disks: Sequence[MoveDisk], view: View) -> list[str]:
+    """The source must have room for metadata and for the saved image, and the domain must be plainly running."""
+    problems = []
+    name = found.seen.name
+    if found.seen.state is not DomainState.RUNNING:
+        problems.append(f"{name} is {found.seen.state.value} on {found.host}; only a running domain is moved")
+    if view.get(files.SPACE) < found.seen.memory_mb * MIB + 64 * MIB:
+        problems.append(f"{found.host} has no room below {files.STATE} for the saved image of {name}")
+    groups = {group.name: group for group in view.get(lvm.GROUPS)}
+    present = {(volume.group, volume.name) for volume in view.get(lvm.VOLUMES)}
+    for group in sorted({disk.source_group for disk in disks}):
+        need = sum(
+            lvm.rounded(drbd.metadata_bytes(disk.size_bytes), groups[group].extent_bytes)
+            for disk in disks
+            if disk.source_group == group and (group, disk.metadata) not in present
+        )
+        if need > groups[group].free_bytes:
+            problems.append(
+                f"{found.host}: volume group {group} has {groups[group].free_bytes} bytes free, "
+                f"{need} are needed for DRBD's metadata"
+            )
+    resources = {resource.name: resource for resource in view.get(drbd.RESOURCES)}
+    attached = [disk.minor for disk in disks if disk.minor >= 0]
+    ours = resources.get(f"xr-{name}")
+    if attached and (ours is None or [v.minor for v in ours.volumes] != [disk.minor for disk in disks]):
+        problems.append(f"{name} on {found.host} runs on DRBD devices that are not its resource xr-{name}")
+    if not attached and ours is not None:
+        problems.append(f"{found.host}: DRBD resource xr-{name} exists though {name} does not run on it")
+    return problems
