@@ -1,0 +1,192 @@
+"""What must hold after every command, judged from outside: the safety rules I1, I2 and I3 (and I8's core).
+
+These functions follow devices down to the physical disks on their own and read nothing but what is
+there. They share no code with the parts of the world that move data, so that a mistake in one does
+not hide in the other. Each returns its violations as text; an empty list means that the rule holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from reconciler.simulator.domain import Beat, Domain, Vbd
+from reconciler.simulator.drbd import Device
+from reconciler.simulator.host import SimHost
+from reconciler.simulator.storage import BlockDevice, Disk, Mapped
+from reconciler.simulator.world import World
+
+
+def domains(world: World) -> Iterator[tuple[SimHost, Domain]]:
+    for host in world.hosts.values():
+        for domain in host.domains.values():
+            yield host, domain
+
+
+def one_runner(world: World) -> list[str]:
+    """I1: at most one unpaused domain per UUID; and no heartbeat number heard twice."""
+    seen: dict[str, str] = {}
+    found = []
+    for host, domain in domains(world):
+        if domain.running:
+            where = f"{domain.name} on {host.name}"
+            if domain.uuid in seen:
+                found.append(f"I1: {domain.uuid} runs twice: {seen[domain.uuid]} and {where}")
+            seen[domain.uuid] = where
+    last: dict[str, tuple[int, str]] = {}
+    for beat in world.observer.heard:
+        before, where = last.get(beat.guest, (0, ""))
+        if beat.number <= before:
+            found.append(
+                f"I1: {beat.guest} made heartbeat {beat.number} on {beat.host} after {before} on {where}"
+            )
+        last[beat.guest] = (max(beat.number, before), beat.host)
+    return found
+
+
+def bottom(device: BlockDevice, offset: int) -> list[tuple[str, int]]:
+    """Every physical place that a write to `offset` reaches: (name of the disk, offset on it)."""
+    match device:
+        case Disk():
+            return [(f"disk {id(device):x}", offset)]
+        case Mapped():
+            for segment in device.table:
+                if segment.start <= offset < segment.start + segment.length and segment.device is not None:
+                    return bottom(segment.device, segment.offset + offset - segment.start)
+            return []
+        case Device():
+            mine = bottom(device.lower, offset) if device.lower is not None else []
+            peer = device.resource.peer.devices.get(device.volume) if device.resource.peer else None
+            theirs = bottom(peer.lower, offset) if peer is not None and peer.lower is not None else []
+            return mine + theirs
+    return []
+
+
+def one_writer(world: World) -> list[str]:
+    """I2: DRBD primary on one side only; a running guest's disks open for writing nowhere else."""
+    found = []
+    primaries: dict[frozenset[str], str] = {}
+    for host in world.hosts.values():
+        for resource in host.drbd.values():
+            ends = frozenset((resource.local, resource.remote))
+            if resource.role == "Primary" and len(ends) == 2:
+                if ends in primaries:
+                    found.append(f"I2: {resource.name} is primary on {primaries[ends]} and on {host.name}")
+                primaries[ends] = host.name
+    for host, domain in domains(world):
+        if not domain.running:
+            continue
+        for other_host, other in domains(world):
+            same = other.uuid == domain.uuid and other is not domain
+            if same and any(vbd.mode == "w" and bottom(vbd.device, 0) for vbd in other.vbds):
+                found.append(
+                    f"I2: {domain.name} runs on {host.name}; its disks are open on {other_host.name} too"
+                )
+        for vbd in domain.vbds:
+            found += _written_beside(host, domain, vbd)
+    return found
+
+
+def _written_beside(host: SimHost, domain: Domain, vbd: Vbd) -> list[str]:
+    """A running guest that writes the volume under a DRBD whose peer already relies on it."""
+    found = []
+    mine = set(bottom(vbd.device, 0))
+    for resource in host.drbd.values():
+        for device in resource.devices.values():
+            below = device.lower is not None and set(bottom(device.lower, 0)) & mine
+            if (
+                below
+                and device is not vbd.device
+                and not _through(vbd.device, device)
+                and resource.peer is not None
+            ):
+                found.append(
+                    f"I2: {domain.name} on {host.name} writes {vbd.vdev} beside connected drbd{device.minor}"
+                )
+    return found
+
+
+def _through(device: BlockDevice, wanted: BlockDevice) -> bool:
+    if device is wanted:
+        return True
+    if isinstance(device, Mapped):
+        return any(
+            segment.device is not None and _through(segment.device, wanted) for segment in device.table
+        )
+    return False
+
+
+def value_below(device: BlockDevice, offset: int) -> object:
+    """What a read of `offset` gives, found by hand; for DRBD the local copy if good, else the peer's."""
+    match device:
+        case Disk():
+            return device.content.get(offset)
+        case Mapped():
+            for segment in device.table:
+                if segment.start <= offset < segment.start + segment.length and segment.device is not None:
+                    return value_below(segment.device, segment.offset + offset - segment.start)
+            return None
+        case Device():
+            peer = device.resource.peer.devices.get(device.volume) if device.resource.peer else None
+            for side in (device, peer):
+                if side is not None and side.disk == "UpToDate" and side.lower is not None:
+                    return value_below(side.lower, offset)
+    return None
+
+
+def no_lost_write(world: World) -> list[str]:
+    """I3: every write a guest was told is on disk is read back by the guest that runs now."""
+    found = []
+    for host, domain in domains(world):
+        if not domain.running:
+            continue
+        ledger = world.observer.acknowledged.get(domain.guest.name, {})
+        for vbd in domain.vbds:
+            wrong = []
+            for offset, number in ledger.get(vbd.vdev, {}).items():
+                if value_below(vbd.device, offset) != Beat(domain.guest.name, number):
+                    wrong.append(number)
+            if wrong:
+                some = ", ".join(map(str, sorted(wrong)[:5]))
+                found.append(
+                    f"I3: {domain.name} on {host.name}: {vbd.vdev} lost {len(wrong)} writes (number {some})"
+                )
+    return found
+
+
+def a_good_copy(world: World) -> list[str]:
+    """I8: some volume of some host, up or down, holds every acknowledged write of each disk."""
+    found = []
+    copies = [
+        (host, group.disk, group.extent, volume)
+        for host in world.hosts.values()
+        for group in host.groups.values()
+        for volume in group.volumes.values()
+    ]
+    for guest, disks in world.observer.acknowledged.items():
+        for vdev, ledger in disks.items():
+            wanted = {offset: Beat(guest, number) for offset, number in ledger.items()}
+            if not any(_holds(disk, extent, volume.runs, wanted) for _, disk, extent, volume in copies):
+                found.append(f"I8: no volume holds all acknowledged writes of {guest}'s {vdev}")
+    return found
+
+
+def _holds(disk: Disk, extent: int, runs: list[tuple[int, int]], wanted: dict[int, Beat]) -> bool:
+    for offset, beat in wanted.items():
+        start = 0
+        for first, count in runs:
+            if start <= offset < start + count * extent:
+                if disk.content.get((1 << 20) + first * extent + offset - start) != beat:
+                    return False
+                break
+            start += count * extent
+        else:
+            return False
+    return True
+
+
+ALL: tuple[Callable[[World], list[str]], ...] = (one_runner, one_writer, no_lost_write, a_good_copy)
+
+
+def violations(world: World) -> list[str]:
+    """All rules at once."""
+    return [text for rule in ALL for text in rule(world)]

@@ -1,0 +1,41 @@
+"""Somebody outside who hears the guests: their heartbeats, and which writes they were told are on disk."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from dataclasses import dataclass, field
+
+KEPT = 200_000
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One heartbeat as it came over the network."""
+
+    at_s: float
+    guest: str
+    host: str
+    number: int
+
+
+@dataclass(eq=False)
+class Observer:
+    """Listens only: nothing in the world depends on it."""
+
+    heard: deque[Heard] = field(default_factory=lambda: deque(maxlen=KEPT))
+    count: int = 0
+    # guest -> disk -> offset -> the number the guest was told is on disk there
+    acknowledged: dict[str, dict[str, dict[int, int]]] = field(default_factory=dict)
+
+    def hear(self, at_s: float, guest: str, host: str, number: int) -> None:
+        self.heard.append(Heard(at_s, guest, host, number))
+        self.count += 1
+
+    def acknowledge(self, guest: str, vdev: str, offset: int, number: int) -> None:
+        self.acknowledged.setdefault(guest, {}).setdefault(vdev, {})[offset] = number
+
+    def freezes(self, guest: str, over_s: float = 0.0) -> list[tuple[float, float]]:
+        """(when it began, how long) of every gap between two heartbeats longer than `over_s`."""
+        times = [beat.at_s for beat in self.heard if beat.guest == guest]
+        return [(a, b - a) for a, b in itertools.pairwise(times) if b - a > over_s]

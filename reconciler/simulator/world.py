@@ -1,0 +1,178 @@
+"""Simulated hosts, the links between them, and the one clock that moves everything.
+
+Single-threaded and repeatable: nothing happens but by `advance`, and what falls on the same instant
+happens in a fixed order. The checkers look at the world from outside (see `checkers`).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from reconciler.simulator import replication
+from reconciler.simulator.domain import Beat, Domain, slot_offset
+from reconciler.simulator.host import SimHost
+from reconciler.simulator.observer import Observer
+from reconciler.simulator.process import Result, Steps
+from reconciler.simulator.storage import IOFault
+
+MAX_STEP_S = 0.25
+
+
+@dataclass(eq=False)
+class Job:
+    """A process under way on a host. `lock` is the domain whose lock it inherited from the guard."""
+
+    host: SimHost
+    steps: Steps
+    wake_at_s: float
+    lock: str | None = None
+    began_s: float = 0.0
+    ended_s: float = 0.0
+    result: Result | None = None
+    killed: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.result is not None or self.killed
+
+
+@dataclass(eq=False)
+class Link:
+    """A network between all hosts: which pairs are cut, and how fast it is."""
+
+    bytes_per_s: float
+    cut: set[frozenset[str]] = field(default_factory=set)
+
+
+class World:
+    """The whole simulation."""
+
+    def __init__(self, seed: int = 0, beat_s: float = 0.1) -> None:
+        self.now_s = 0.0
+        self.beat_s = beat_s
+        self.beats_due = 1
+        self.random = random.Random(seed)
+        self.hosts: dict[str, SimHost] = {}
+        self.links = {"management": Link(100e6), "replication": Link(110e6)}
+        self.observer = Observer()
+        self.jobs: list[Job] = []
+
+    def add_host(self, name: str, memory_mib: int = 4096, disk_bytes: int = 64 << 30) -> SimHost:
+        host = SimHost(self, name, len(self.hosts) + 1, memory_mib, disk_bytes)
+        self.hosts[name] = host
+        return host
+
+    def uuid(self) -> str:
+        digits = f"{self.random.getrandbits(128):032x}"
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+    # -- networks -------------------------------------------------------------------------------
+
+    def host_at(self, address: str) -> SimHost | None:
+        """The host with this address (a port behind a colon is ignored)."""
+        ip = address.rpartition(":")[0] or address
+        return next(
+            (h for h in self.hosts.values() if ip in (h.address, h.replication_address, h.name)), None
+        )
+
+    def link_between(self, address: str) -> Link:
+        ip = address.rpartition(":")[0] or address
+        internal = any(ip == host.replication_address for host in self.hosts.values())
+        return self.links["replication" if internal else "management"]
+
+    def reachable(self, local: str, remote: str) -> bool:
+        """Can the host at `local` talk to `remote`, on the link that address belongs to?"""
+        here, there = self.host_at(local), self.host_at(remote)
+        if here is None or there is None or not here.up or not there.up:
+            return False
+        return frozenset((here.name, there.name)) not in self.link_between(remote).cut
+
+    def rate(self, local: str, remote: str) -> float:
+        return self.link_between(remote).bytes_per_s
+
+    def cut(self, link: str, one: str, other: str) -> None:
+        self.links[link].cut.add(frozenset((one, other)))
+        replication.settle_links(self)
+
+    def mend(self, link: str, one: str, other: str) -> None:
+        self.links[link].cut.discard(frozenset((one, other)))
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def start(self, host: SimHost, steps: Steps, lock: str | None = None, delay_s: float = 0.0) -> Job:
+        """Begin a process; it runs to its first pause at once unless it is delayed."""
+        job = Job(host, steps, self.now_s + delay_s, lock, began_s=self.now_s)
+        self.jobs.append(job)
+        if delay_s == 0.0:
+            self._step(job)
+        return job
+
+    def _step(self, job: Job) -> None:
+        try:
+            pause = next(job.steps)
+        except StopIteration as end:
+            job.result, job.ended_s = end.value, self.now_s
+            if job in self.jobs:
+                self.jobs.remove(job)
+        else:
+            job.wake_at_s = self.now_s + pause
+
+    def kill(self, job: Job) -> None:
+        job.killed = True
+        if job in self.jobs:
+            self.jobs.remove(job)
+
+    # -- time -----------------------------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        self.advance_to(self.now_s + seconds)
+
+    def advance_to(self, moment_s: float, until: Callable[[], bool] = lambda: False) -> None:
+        """Let everything happen up to a moment, or until a condition holds."""
+        while not until():
+            following = min([moment_s, *(job.wake_at_s for job in self.jobs)])
+            if any(domain.running for host in self.hosts.values() for domain in host.domains.values()):
+                following = min(following, self._next_beat_s())
+            if any(host.drbd for host in self.hosts.values()):
+                following = min(following, self.now_s + MAX_STEP_S)
+            following = max(following, self.now_s)
+            replication.resync(self, following - self.now_s)
+            self.now_s = following
+            replication.settle_links(self)
+            self._beat()
+            due = [job for job in self.jobs if job.wake_at_s <= self.now_s]
+            for job in due:
+                if not job.over:
+                    self._step(job)
+            if self.now_s >= moment_s and not due:
+                return
+
+    def _next_beat_s(self) -> float:
+        return self.beats_due * self.beat_s
+
+    def _beat(self) -> None:
+        if self._next_beat_s() > self.now_s:
+            return
+        self.beats_due = math.floor(self.now_s / self.beat_s) + 1
+        if self._next_beat_s() <= self.now_s:
+            self.beats_due += 1
+        for host in self.hosts.values():
+            for domain in host.domains.values():
+                if domain.running:
+                    self._guest_writes(host, domain)
+
+    def _guest_writes(self, host: SimHost, domain: Domain) -> None:
+        guest, number = domain.guest, domain.guest.last + 1
+        try:
+            for vbd in domain.vbds:
+                if vbd.mode == "w":
+                    offset = slot_offset(vbd.device.size, number)
+                    vbd.device.write(offset, Beat(guest.name, number))
+                    self.observer.acknowledge(guest.name, vbd.vdev, offset, number)
+        except IOFault:
+            return  # not acknowledged: the guest tries the same number again
+        guest.last = number
+        self.observer.hear(self.now_s, guest.name, host.name, number)
