@@ -9,7 +9,7 @@ from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.errors import UnknownFact
-from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Runner, Skipped
+from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Runner, Skip, Skipped
 from reconciler.model.facts import View
 from reconciler.model.move import Direction, Order, Progress, Side, Status
 from reconciler.moves import machine, recipe
@@ -172,7 +172,7 @@ class Seen:
 
 
 def _busy(ran: Ran) -> bool:
-    return any(isinstance(outcome, Skipped) and outcome.reason.startswith("busy") for _, _, outcome in ran)
+    return any(isinstance(outcome, Skipped) and outcome.why is Skip.BUSY for _, _, outcome in ran)
 
 
 def _both(one: Looks, other: Looks) -> Looks:
@@ -190,6 +190,6 @@ def _told(host: str, command: Command, outcome: Outcome) -> dict[str, Any]:
             row |= {"exit": outcome.exit, "duration_s": outcome.duration_s, "stderr": outcome.stderr[-2000:]}
         case NoAnswer(reason=reason):
             row |= {"no_answer": reason}
-        case Skipped(reason=reason):
-            row |= {"skipped": reason}
+        case Skipped():
+            row |= {"skipped": outcome.reason}
     return row

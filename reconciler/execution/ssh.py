@@ -20,7 +20,7 @@ import paramiko
 
 from reconciler.errors import HostKeyError, InputError
 from reconciler.execution import guard as guard_module
-from reconciler.model.command import Answer, NoAnswer, Outcome, Script, Skipped
+from reconciler.model.command import REFUSALS, Answer, NoAnswer, Outcome, Script, Skip, Skipped
 from reconciler.model.placement import Host
 
 GUARD_FOLDER = "/usr/local/lib/xen-reconciler"
@@ -87,7 +87,7 @@ class SshRunner:
     def run(self, host: str, script: Script) -> tuple[Outcome, ...]:
         """Run a script; every command gets an outcome, whatever happens to the host or the connection."""
         if host not in self._hosts:
-            return tuple(Skipped(f"no host {host} is known") for _ in script.commands)
+            return tuple(Skipped(Skip.UNREACHABLE, f"no host {host} is known") for _ in script.commands)
         with self._lock:
             link = self._links.setdefault(
                 host, Link(self._hosts[host], self._key_file, self._known_hosts_file, self._connect_timeout_s)
@@ -113,14 +113,14 @@ class Link:
         try:
             channel = self._take()
         except NotSent as error:
-            return tuple(Skipped(f"not reachable: {error}") for _ in script.commands)
+            return tuple(Skipped(Skip.UNREACHABLE, str(error)) for _ in script.commands)
         except HostKeyError as error:
-            return tuple(Skipped(f"host key: {error}") for _ in script.commands)
+            return tuple(Skipped(Skip.HOST_KEY, str(error)) for _ in script.commands)
         try:
             self._converse(channel, script, answers)
         except NotSent as error:
             channel.close()
-            return tuple(Skipped(f"not reachable: {error}") for _ in script.commands)
+            return tuple(Skipped(Skip.UNREACHABLE, str(error)) for _ in script.commands)
         except Lost as error:
             channel.close()
             answers += [NoAnswer(str(error)) for _ in script.commands[len(answers) :]]
@@ -143,12 +143,13 @@ class Link:
             if reply.get("id") != ident:
                 continue
             if "refused" in reply:
-                reason = f"{reply['refused']}: {reply.get('detail', '')}"
-                answers += [Skipped(reason) for _ in script.commands[len(answers) :]]
+                why = REFUSALS.get(reply["refused"], Skip.REFUSED)
+                answers += [
+                    Skipped(why, str(reply.get("detail", ""))) for _ in script.commands[len(answers) :]
+                ]
                 return
             if reply.get("done"):
-                why = "an earlier command of the script did not succeed"
-                answers += [Skipped(why) for _ in script.commands[len(answers) :]]
+                answers += [Skipped(Skip.EARLIER) for _ in script.commands[len(answers) :]]
                 return
             if reply.get("timeout"):
                 limit_s = script.commands[len(answers)].timeout_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,11 +46,31 @@ class NoAnswer:
     reason: str
 
 
+class Skip(enum.Enum):
+    """Why a command was certainly not started."""
+
+    EARLIER = "an earlier command of the script did not succeed"
+    UNREACHABLE = "the host could not be asked"
+    HOST_KEY = "the host's key is unknown or has changed"
+    BUSY = "an earlier command for this domain still runs on the host"
+    STALE_EPOCH = "the host knows a newer epoch of the domain"
+    REFUSED = "the guard refused the request"
+
+
 @dataclass(frozen=True)
 class Skipped:
-    """Not started, because an earlier command of the script did not succeed or the host refused."""
+    """Certainly not started on the host."""
 
-    reason: str
+    why: Skip
+    detail: str = ""
+
+    @property
+    def reason(self) -> str:
+        return f"{self.why.value}: {self.detail}" if self.detail else self.why.value
+
+
+REFUSALS = {"busy": Skip.BUSY, "stale-epoch": Skip.STALE_EPOCH, "bad-request": Skip.REFUSED}
+"""What the guard calls its refusals."""
 
 
 Outcome = Answer | NoAnswer | Skipped
@@ -94,5 +115,5 @@ def tell(host: str, command: Command, outcome: Outcome) -> str:
             return f"{host}: «{line}» exited {code}: {' / '.join(said[-3:])}"
         case NoAnswer(reason=reason):
             return f"{host}: no answer to «{line}» ({reason}); whether it took effect is unknown"
-        case Skipped(reason=reason):
-            return f"{host}: «{line}» was not run ({reason})"
+        case Skipped():
+            return f"{host}: «{line}» was not run ({outcome.reason})"

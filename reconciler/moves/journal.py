@@ -125,7 +125,9 @@ class Journal:
                 raise JournalError(f"the journal cannot be read: {error}") from error
 
     def remember(self, key: str, value: str) -> None:
-        """Keep a small fact, such as the last good commit."""
+        """Keep a small fact, such as the last good commit; a read-only journal forgets it."""
+        if self._forgets:
+            return
         with self._write() as db:
             db.execute(
                 "INSERT INTO meta VALUES (?, ?) ON CONFLICT(key) DO UPDATE SET value=excluded.value",
@@ -215,3 +217,18 @@ class Journal:
     def newest_epoch(self, domain: str) -> int:
         """The newest epoch this journal ever gave the domain, 0 if none."""
         return int(self._rows("SELECT COALESCE(MAX(epoch), 0) FROM moves WHERE domain=?", domain)[0][0])
+
+
+def _open(path: Path | None, *, read_only: bool) -> sqlite3.Connection:
+    if path is None:
+        return sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+    if read_only:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        return sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA foreign_keys=ON")
+    return db

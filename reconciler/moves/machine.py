@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, replace
 
-from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skipped, tell
+from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skip, Skipped, tell
 from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Status
 from reconciler.moves import recipe
 from reconciler.moves.cutover import TARGET_RESTORE
@@ -185,7 +185,7 @@ def after(progress: Progress, ran: list[tuple[str, Command, Outcome]]) -> Progre
 def stale(ran: list[tuple[str, Command, Outcome]]) -> str | None:
     """The guard's word that this move is out of date on a host."""
     for host, _, outcome in ran:
-        if isinstance(outcome, Skipped) and outcome.reason.startswith("stale-epoch"):
+        if isinstance(outcome, Skipped) and outcome.why is Skip.STALE_EPOCH:
             return f"{host}: {outcome.reason}"
     return None
 

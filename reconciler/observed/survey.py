@@ -44,8 +44,8 @@ def ask(runner: Runner, host: str, queries: Sequence[Query[Any]]) -> View:
                     facts[query.name] = query.parse(outcome)
                 except ParseError as error:
                     facts[query.name] = Unknown(str(error))
-            case NoAnswer(reason=reason) | Skipped(reason=reason):
-                facts[query.name] = Unknown(reason)
+            case NoAnswer() | Skipped():
+                facts[query.name] = Unknown(outcome.reason)
     return View(host, facts)
 
 

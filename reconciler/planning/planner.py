@@ -148,14 +148,9 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
     order = _move(situation, domain, found, Room.taken_by(orders, domain.host), situation.views)
     if isinstance(order, str):
         return item(ItemKind.REFUSED, order)
-    if (
-        domain.policy.max_freeze_s is not None
-        and order.prediction.freeze_cutover_s > domain.policy.max_freeze_s
-    ):
-        return item(
-            ItemKind.REFUSED,
-            f"its freeze is predicted at {order.prediction.freeze_cutover_s} s, policy allows {domain.policy.max_freeze_s}",
-        )
+    allowed_s, freeze_s = domain.policy.max_freeze_s, order.prediction.freeze_cutover_s
+    if allowed_s is not None and freeze_s > allowed_s:
+        return item(ItemKind.REFUSED, f"its freeze is predicted at {freeze_s} s, policy allows {allowed_s} s")
     return replace(item(ItemKind.MOVE), order=order)
 
 

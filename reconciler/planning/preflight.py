@@ -47,7 +47,7 @@ def volume_of(link_target: str, view: View) -> Volume | None:
 
 
 def resolve_disk(disk: DiskSeen, found: Found, view: View, target: Host) -> MoveDisk | str:
-    """What a disk of the running domain stands on, or why it cannot be moved. The minor is still open (-1)."""
+    """What a disk of the running domain stands on, or why it cannot be moved. An open minor is -1."""
     name = f"{found.seen.name} on {found.host}: disk {disk.device} ({disk.path})"
     if disk.backend != "phy" or not disk.writable:
         return f"{name} is not a writable block device (phy:); only such disks are moved"
@@ -165,7 +165,7 @@ def check_target(
 
 
 def check_source(found: Found, disks: Sequence[MoveDisk], view: View) -> list[str]:
-    """The source must have room for metadata and for the saved image, and the domain must be plainly running."""
+    """The source must have room for metadata and the saved image; the domain must be plainly running."""
     problems = []
     name = found.seen.name
     if found.seen.state is not DomainState.RUNNING:

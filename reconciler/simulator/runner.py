@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Script, Skipped
+from reconciler.model.command import REFUSALS, Answer, Command, NoAnswer, Outcome, Script, Skip, Skipped
 from reconciler.simulator.guarding import SimGuard
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.process import Result, Steps
@@ -82,7 +82,7 @@ class SimRunner:
         with self._one_at_a_time:
             there = self.world.hosts.get(host)
             if there is None or not there.up:
-                return tuple(Skipped(f"cannot connect to {host}") for _ in script.commands)
+                return tuple(Skipped(Skip.UNREACHABLE, f"cannot connect to {host}") for _ in script.commands)
             return _Session(self, there, script).run()
 
 
@@ -108,7 +108,7 @@ class _Session:
             ],
         }
         outcomes: list[Outcome] = []
-        rest = "an earlier command of the script did not succeed"
+        rest = Skipped(Skip.EARLIER)
         for reply in guard.handle(request, gone=lambda: bool(self.lost)):
             if "index" in reply:
                 self._after(reply["index"])
@@ -123,9 +123,9 @@ class _Session:
                 if self.lost:
                     break
             elif "refused" in reply:
-                rest = f"refused: {reply['refused']}: {reply['detail']}"
+                rest = Skipped(REFUSALS[reply["refused"]], reply["detail"])
         missing = len(self.script.commands) - len(outcomes)
-        return (*outcomes, *((NoAnswer(self.lost) if self.lost else Skipped(rest)) for _ in range(missing)))
+        return (*outcomes, *((NoAnswer(self.lost) if self.lost else rest) for _ in range(missing)))
 
     def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
         self.world.advance_to(self.world.now_s + seconds, condition)

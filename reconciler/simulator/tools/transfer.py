@@ -33,7 +33,7 @@ def words_of(args: list[str]) -> list[str]:
     """Arguments without options; -o takes one."""
     words, rest = [], iter(args)
     for arg in rest:
-        if arg in ("-o", "-i", "-P", "-p", "-l"):
+        if arg in ("-o", "-i", "-P", "-p", "-l", "-c"):
             next(rest, None)
         elif not arg.startswith("-"):
             words.append(arg)

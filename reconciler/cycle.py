@@ -1,0 +1,230 @@
+"""One pass: read the commit, look at the hosts, plan, start and advance journeys, write the report.
+
+A pass starts from nothing but the repository, the hosts and the journal. Whatever woke it carries no
+content, so a wake-up that is lost or doubled changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from reconciler.clock import Clock
+from reconciler.commands import files
+from reconciler.config import Config
+from reconciler.errors import SourceError, UnknownFact
+from reconciler.execution.executor import Executor
+from reconciler.execution.ssh import SshRunner
+from reconciler.model.facts import View
+from reconciler.model.move import Kind, Order, Phase, Progress, Reason, Side, Status
+from reconciler.model.placement import Desired, Host, Problem
+from reconciler.model.plan import Item, ItemKind, Plan
+from reconciler.moves import machine, recipe
+from reconciler.moves.journal import EventKind, Journal, Record
+from reconciler.observed.survey import ask, survey
+from reconciler.planning.planner import Limits, Past, Situation, plan
+from reconciler.planning.predict import Rates
+from reconciler.report.timings import sample
+from reconciler.source import load
+
+LAST_GOOD = "last-good-commit"
+HISTORY = 50
+log = logging.getLogger("reconciler")
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What the repository asks for: the commit in force, and why a newer one is not."""
+
+    desired: Desired | None
+    head: str | None
+    problems: tuple[Problem, ...] = ()
+    trouble: str = ""
+
+
+class Cycle:
+    """Holds what passes share: connections, journal and the last plan. Hosts are only touched by `advance`."""
+
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        runner: SshRunner,
+        clock: Clock,
+    ) -> None:
+        self.config = config
+        self.journal = journal
+        self.clock = clock
+        self.intent = Intent(None, None)
+        self.plan: Plan | None = None
+        self._runner = runner
+        self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="host")
+        self._movers = ThreadPoolExecutor(max_workers=max(1, config.max_moves), thread_name_prefix="move")
+        self._writing = threading.Lock()
+        self._executor = Executor(runner, journal, clock, self._pool, self.report)
+        self._salt = os.urandom(16).hex()
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._movers.shutdown(wait=True)
+
+    def read(self) -> Intent:
+        """The commit at the ref; if it holds an error, the last good one stays in force."""
+        try:
+            loaded = load(self.config.repository, self.config.ref, self.config.folder)
+        except SourceError as error:
+            return Intent(self._last_good(), None, trouble=str(error))
+        if loaded.desired is not None:
+            self.journal.remember(LAST_GOOD, loaded.desired.commit)
+            return Intent(loaded.desired, loaded.desired.commit)
+        head = loaded.problems[0].commit if loaded.problems else None
+        return Intent(self._last_good(), head, loaded.problems)
+
+    def _last_good(self) -> Desired | None:
+        commit = self.journal.recall(LAST_GOOD)
+        if commit is None:
+            return None
+        if self.intent.desired is not None and self.intent.desired.commit == commit:
+            return self.intent.desired
+        try:
+            return load(self.config.repository, commit, self.config.folder).desired
+        except SourceError:
+            return None
+
+    def look(self) -> Plan | None:
+        """Read-only: the repository, every host, and the plan that follows. None without a good commit."""
+        self.intent = self.read()
+        for problem in self.intent.problems:
+            log.error("commit refused: %s", problem)
+        if self.intent.trouble:
+            log.error("the repository cannot be read: %s", self.intent.trouble)
+        active = self.journal.active()
+        hosts = self._hosts(active)
+        self._runner.use(hosts)
+        if self.intent.desired is None:
+            self.plan = None
+            return None
+        views = survey(self._runner, list(hosts), self._pool)
+        self.plan = plan(self._situation(self.intent.desired, views, active))
+        return self.plan
+
+    def _hosts(self, active: list[Record]) -> Mapping[str, Host]:
+        """The committed hosts, and those of journeys under way even if a commit has dropped them."""
+        hosts: dict[str, Host] = {}
+        for record in active:
+            hosts |= {record.order.host(side).name: record.order.host(side) for side in record.order.sides}
+        return {**hosts, **(self.intent.desired.hosts if self.intent.desired else {})}
+
+    def _situation(self, desired: Desired, views: Mapping[str, View], active: list[Record]) -> Situation:
+        finished = self.journal.finished(HISTORY)
+        config = self.config
+        moved = [record for record in finished if record.order.kind is Kind.MOVE][:10]
+        measured = [sample(record, self.journal.events(record.order)) for record in moved]
+        return Situation(
+            desired=desired,
+            views=views,
+            active=[(record.order, record.progress) for record in active],
+            past=[Past(r.order, r.progress, r.ended) for r in finished if r.ended is not None],
+            samples=[one for one in measured if one is not None],
+            epochs={name: self.journal.newest_epoch(name) for name in desired.domains},
+            limits=Limits(
+                max_moves=config.max_moves,
+                retry_s=config.domain_retry_s,
+                max_attempts=config.max_attempts,
+                ports=range(config.ports.first, config.ports.last + 1),
+                minors=range(config.minors.first, config.minors.last + 1),
+                rates=Rates(float(config.link_rate_mb_s), float(config.disk_rate_mb_s)),
+            ),
+            now=self.clock.now(),
+            salt=self._salt,
+        )
+
+    def start(self) -> int:
+        """Turn back what is no longer wanted and begin what the plan asks for; the number of journeys begun."""
+        if self.plan is None or self.intent.desired is None:
+            return 0
+        for record in self.journal.active():
+            self._heed_placement(record, self.intent.desired)
+        begun = 0
+        for item in self.plan.items:
+            if item.kind in (ItemKind.MOVE, ItemKind.PROVISION) and item.order is not None:
+                begun += self._begin(item, item.order)
+        return begun
+
+    def _heed_placement(self, record: Record, desired: Desired) -> None:
+        order, progress = record.order, record.progress
+        wanted = desired.domains.get(order.domain)
+        if order.kind is not Kind.MOVE or wanted is None or wanted.host == order.target.name:
+            return
+        step = recipe.find(order, progress.direction, progress.step)
+        if step.phase not in (Phase.ATTACH, Phase.MIRROR):
+            return
+        why = f"commit {desired.commit[:12]} wants {order.domain} on {wanted.host}"
+        back = machine.turn_back(order, progress, Reason.PLACEMENT_CHANGED, why, self.clock.now())
+        if back is not None:
+            log.warning("%s goes back: %s", order.move_id, why)
+            self.journal.record(order, back, self.clock.now(), EventKind.TURNED_BACK, step=progress.step)
+
+    def _begin(self, item: Item, order: Order) -> int:
+        if order.kind is Kind.MOVE:
+            query = files.text_of(order.config_path)
+            try:
+                text = ask(self._runner, order.host(Side.SOURCE).name, [query]).get(query)
+            except UnknownFact as unknown:
+                log.warning("%s is not begun: %s", order.move_id, unknown)
+                return 0
+            order = replace(order, config_text=text)
+        now = self.clock.now()
+        self.journal.begin(order, machine.begin(order, now), now)
+        log.info("%s begins: %s %s -> %s", order.move_id, item.kind.value, item.found, order.target.name)
+        self.report()
+        return 1
+
+    def advance(self, stop: Callable[[], bool]) -> float | None:
+        """Take every journey as far as it goes; seconds until the next is due, None when none is under way.
+
+        0.0 means that one has ended and a new look is due.
+        """
+        active = self.journal.active()
+        if not active:
+            return None
+        results = list(self._movers.map(lambda record: self._advance(record, stop), active))
+        if any(progress.ended for progress, _ in results):
+            return 0.0
+        return min(seconds for _, seconds in results)
+
+    def _advance(self, record: Record, stop: Callable[[], bool]) -> tuple[Progress, float]:
+        order = record.order
+        progress, seconds = self._executor.advance(order, record.progress, stop)
+        if progress.status is Status.MOVED:
+            log.info("%s: %s is on %s, on its own volumes", order.move_id, order.domain, order.target.name)
+        elif progress.status is Status.BACK:
+            log.error("%s went back: %s", order.move_id, progress.detail)
+        elif progress.status is Status.HELD and progress.reason is not None:
+            log.error("%s is held (%s): %s", order.move_id, progress.reason.value, progress.detail)
+        return progress, seconds
+
+    def stuck(self) -> bool:
+        """Whether journeys are under way and every one of them is held."""
+        active = self.journal.active()
+        return bool(active) and all(record.progress.status is Status.HELD for record in active)
+
+    def press_on(self) -> None:
+        """Somebody asks now: journeys held until a later try are tried at once."""
+        now = self.clock.now()
+        for record in self.journal.active():
+            if record.progress.status is Status.HELD and record.progress.retry_at is not None:
+                self.journal.record(record.order, replace(record.progress, retry_at=now), now)
+
+    def report(self) -> None:
+        """Write the report as things stand. A report that cannot be written stops nothing."""
+        with self._writing:
+            text = build(
+                plan=self.plan,
+                intent=self.intent,
+            )
+            write(self.config.report_file, text)
