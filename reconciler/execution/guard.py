@@ -190,6 +190,7 @@ def check(request: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, int
 def main() -> int:
     """Serve stdin until it ends."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.umask(0o077)  # images hold guests' memory, resource files hold secrets
     guard = Guard("/var/lib/xen-reconciler", "/run/xen-reconciler")
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot_id = file.read().strip()

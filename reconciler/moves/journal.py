@@ -72,25 +72,25 @@ class Record:
 
 
 class Journal:
-    """One file, one writer. Every method either has its effect on disk or raises JournalError."""
+    """One file, one writer. Every method either has its effect on disk or raises JournalError.
 
-    def __init__(self, path: Path) -> None:
+    For a read-only pass: `read_only` opens the file of a running daemon, and no path at all stands for
+    an empty journal that forgets.
+    """
+
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         self._lock = threading.Lock()
+        self._forgets = read_only
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA foreign_keys=ON")
-            self._check_schema(path)
+            self._db = _open(path, read_only=read_only)
+            self._check_schema(path, read_only=read_only)
         except (sqlite3.Error, OSError) as error:
-            raise JournalError(
-                f"{path}: {error}; nothing is changed on any host until it can be read"
-            ) from error
+            text = f"{path}: {error}; nothing is changed on any host until it can be read"
+            raise JournalError(text) from error
 
-    def _check_schema(self, path: Path) -> None:
-        self._db.executescript(_TABLES)
+    def _check_schema(self, path: Path | None, *, read_only: bool) -> None:
+        if not read_only:
+            self._db.executescript(_TABLES)
         row = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
         if row is None:
             self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
