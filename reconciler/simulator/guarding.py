@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from reconciler.execution.guard import LOCK_PATIENCE_S, PROTOCOL, Refused, check
@@ -23,9 +24,16 @@ Start = Callable[[int, list[str], str, str | None], Job]
 class SimGuard:
     """One guard process. `wait(condition, seconds)` lets time pass and says if the condition came true."""
 
-    def __init__(self, host: SimHost, wait: Wait, start: Start | None = None) -> None:
+    def __init__(
+        self,
+        host: SimHost,
+        wait: Wait,
+        start: Start | None = None,
+        mutex: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self.host = host
         self.wait = wait
+        self.mutex = mutex or nullcontext()
         self.start = start or self._start
 
     def hello(self) -> dict[str, Any]:
@@ -57,14 +65,16 @@ class SimGuard:
         except Refused as refused:
             yield {"id": ident, "refused": refused.reason, "detail": refused.detail}
         finally:
-            if claim and held and self.host.locks.get(claim[0]) is self:
-                del self.host.locks[claim[0]]
+            with self.mutex:
+                if claim and held and self.host.locks.get(claim[0]) is self:
+                    del self.host.locks[claim[0]]
 
     def _run(self, index: int, command: dict[str, Any], lock: str | None) -> dict[str, Any]:
         job = self.start(index, command["argv"], command["stdin"], lock)
         if not self.wait(lambda: job.over, command["timeout_s"]) or job.result is None:
-            if lock is None:
-                self.host.world.kill(job)
+            with self.mutex:
+                if lock is None:
+                    self.host.world.kill(job)
             return {"timeout": True}
         result = job.result
         took = round(job.ended_s - job.began_s, 4)
@@ -75,8 +85,22 @@ class SimGuard:
         return inherited or domain in self.host.locks
 
     def _take(self, domain: str, epoch: int) -> None:
-        if not self.wait(lambda: not self._locked(domain), LOCK_PATIENCE_S):
+        def lock() -> bool:
+            if self._locked(domain):
+                return False
+            self.host.locks[domain] = self
+            return True
+
+        if not self.wait(lock, LOCK_PATIENCE_S):
             raise Refused("busy", f"a command for {domain} is still running on this host")
+        try:
+            with self.mutex:
+                self._advance_epoch(domain, epoch)
+        except Refused:
+            self.host.locks.pop(domain, None)
+            raise
+
+    def _advance_epoch(self, domain: str, epoch: int) -> None:
         path = posixpath.join(EPOCHS, domain)
         files = self.host.files
         try:
@@ -91,4 +115,3 @@ class SimGuard:
             for folder in (posixpath.dirname(EPOCHS), EPOCHS):
                 files.nodes.setdefault(folder, Directory(0o700))
             files.nodes[path] = File(f"{epoch}\n")
-        self.host.locks[domain] = self

@@ -10,7 +10,7 @@ from typing import Literal
 from reconciler.model.command import REFUSALS, Answer, Command, NoAnswer, Outcome, Script, Skip, Skipped
 from reconciler.simulator.guarding import SimGuard
 from reconciler.simulator.host import SimHost
-from reconciler.simulator.process import Result, Steps
+from reconciler.simulator.process import Result, Steps, ends_with
 from reconciler.simulator.world import Job, World
 
 
@@ -128,8 +128,16 @@ class _Session:
         return (*outcomes, *((NoAnswer(self.lost) if self.lost else rest) for _ in range(missing)))
 
     def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        self.world.advance_to(self.world.now_s + seconds, condition)
-        return condition()
+        """The condition may have an effect when it comes true, so it is asked no further once it has."""
+        met = False
+
+        def once() -> bool:
+            nonlocal met
+            met = met or condition()
+            return met
+
+        self.world.advance_to(self.world.now_s + seconds, once)
+        return once()
 
     def _point(self, index: int, when: Literal["before", "after"]) -> Point:
         return Point(self.runner.count, when, self.host.name, self.script, index)
@@ -140,7 +148,7 @@ class _Session:
         steps, delay = self.host.run(argv, stdin), 0.0
         match fault:
             case FailBefore(exit=code, stderr=text):
-                steps = _ends_with(Result(code, "", text))
+                steps = ends_with(Result(code, "", text))
             case Hang(seconds=seconds):
                 delay = seconds
             case LoseReply():
@@ -165,11 +173,6 @@ class _Session:
         self.host.crash()
         if fault.boot_after_s is not None:
             self.world.start(self.host, _boot(self.host, fault.boot_after_s))
-
-
-def _ends_with(result: Result) -> Steps:
-    yield 0.01
-    return result
 
 
 def _boot(host: SimHost, after_s: float) -> Steps:

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
 
 TOKEN = re.compile(r'#[^\n]*|\s+|"((?:[^"\\\n]|\\.)*)"|([{};])|([^\s{};"#]+)')
-NET_OPTIONS = """protocol cram-hmac-alg shared-secret verify-alg csums-alg max-buffers after-sb-0pri after-sb-1pri
-after-sb-2pri allow-two-primaries ping-int ping-timeout timeout connect-int ko-count sndbuf-size rcvbuf-size
-rr-conflict data-integrity-alg use-rle max-epoch-size tcp-cork always-asbp unplug-watermark"""
-DISK_OPTIONS = """on-io-error resync-rate c-plan-ahead c-max-rate c-min-rate c-fill-target c-delay-target fencing
-disk-flushes disk-barrier disk-drain md-flushes al-extents rs-discard-granularity size resync-after disk-timeout
-read-balancing discard-zeroes-if-aligned"""
+NET_OPTIONS = """protocol cram-hmac-alg shared-secret verify-alg csums-alg max-buffers after-sb-0pri
+after-sb-1pri after-sb-2pri allow-two-primaries ping-int ping-timeout timeout connect-int
+ko-count sndbuf-size rcvbuf-size rr-conflict data-integrity-alg use-rle max-epoch-size
+tcp-cork always-asbp unplug-watermark"""
+DISK_OPTIONS = """on-io-error resync-rate c-plan-ahead c-max-rate c-min-rate c-fill-target c-delay-target
+fencing disk-flushes disk-barrier disk-drain md-flushes al-extents rs-discard-granularity
+size resync-after disk-timeout read-balancing discard-zeroes-if-aligned"""
 
 
 @dataclass

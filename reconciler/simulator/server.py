@@ -1,0 +1,230 @@
+"""A real SSH server on 127.0.0.1 for each simulated host.
+
+Accepts one user key, and on its channels only what the reconciler asks for: to install the guard and to
+start it. The guard's argv are interpreted by the simulated host; nothing is ever run on this machine.
+The wall clock drives the simulated one, so a long command takes (simulated time / speed) to answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import paramiko
+from paramiko.common import (
+    AUTH_FAILED,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_SUCCEEDED,
+)
+
+from reconciler.simulator.filesystem import Directory, File
+from reconciler.simulator.guarding import SimGuard
+from reconciler.simulator.host import SimHost
+from reconciler.simulator.process import Result, ends_with
+from reconciler.simulator.world import Job, World
+
+START = re.compile(r"/usr/bin/python3 -I (/usr/local/lib/xen-reconciler/guard-([0-9a-f]{12})\.py)")
+INSTALL = re.compile(
+    r"mkdir -p (?P<folder>/usr/local/lib/xen-reconciler) && cat > (?P<new>\S+)( && sync (?P=new))?"
+    r" && mv( -f)? (?P=new) (?P<path>\S+)( && sync \S+)?"
+)
+TICK_S = 0.02
+REPLY_S = 0.2
+MAX_LINE_BYTES = 16 << 20
+
+
+class LiveWorld:
+    """A world that several threads share: one lock, and a clock that follows the wall clock."""
+
+    def __init__(self, world: World, speed: float) -> None:
+        self.world = world
+        self.speed = speed
+        self.lock = threading.RLock()
+        self.stopped = threading.Event()
+        self._zero = time.monotonic() - world.now_s / speed
+        self.on_change: Callable[[], None] = lambda: None
+
+    def catch_up(self) -> None:
+        """Advance the simulated clock to where the wall clock says it is. Call with the lock held."""
+        self.world.advance_to(max(self.world.now_s, (time.monotonic() - self._zero) * self.speed))
+
+    def wait(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Let real time pass until a condition of the world holds; the lock is free meanwhile."""
+        with self.lock:
+            self.catch_up()
+            deadline = self.world.now_s + seconds
+        while True:
+            with self.lock:
+                self.catch_up()
+                if condition():
+                    return True
+                if self.world.now_s >= deadline:
+                    return False
+            if self.stopped.wait(TICK_S):
+                return False
+
+    def tick(self) -> None:
+        """Keep time going while nobody asks anything, so that it never has to catch up by hours."""
+        while not self.stopped.wait(0.1):
+            with self.lock:
+                self.catch_up()
+
+
+class Login(paramiko.ServerInterface):
+    """Key authentication with one key; exec requests only."""
+
+    def __init__(self, authorized: paramiko.PKey, serve: Callable[[paramiko.Channel, str], None]) -> None:
+        self._authorized = authorized
+        self._serve = serve
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        good = username == "root" and key.asbytes() == self._authorized.asbytes()
+        return AUTH_SUCCESSFUL if good else AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        line = command.decode("utf-8", "replace")
+        threading.Thread(target=self._serve, args=(channel, line), daemon=True).start()
+        return True
+
+
+class HostServer:
+    """Listens for one host. `address` is (127.0.0.1, port)."""
+
+    def __init__(
+        self, live: LiveWorld, host: SimHost, host_key: paramiko.PKey, authorized: paramiko.PKey
+    ) -> None:
+        self.live = live
+        self.host = host
+        self.host_key = host_key
+        self.authorized = authorized
+        self._transports: list[paramiko.Transport] = []
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.close()
+        self.drop_connections()
+
+    def drop_connections(self) -> None:
+        """Cut every connection, as a dead host or network would."""
+        for transport in self._transports:
+            transport.close()
+        self._transports.clear()
+
+    def _accept(self) -> None:
+        while not self.live.stopped.is_set():
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            if not self.host.up:
+                connection.close()
+                continue
+            transport = paramiko.Transport(connection)
+            transport.add_server_key(self.host_key)
+            self._transports = [old for old in self._transports if old.is_active()] + [transport]
+            try:
+                transport.start_server(threading.Event(), Login(self.authorized, self._serve))
+            except (paramiko.SSHException, EOFError, OSError):
+                transport.close()
+
+    def _serve(self, channel: paramiko.Channel, line: str) -> None:
+        earliest_close = time.monotonic() + REPLY_S
+        try:
+            start, install = START.fullmatch(line), INSTALL.fullmatch(line)
+            if start:
+                status = self._guard(channel, start[1], start[2])
+            elif install:
+                status = self._install(channel, install["path"])
+            else:
+                channel.sendall_stderr(f"simulated host: refused to run: {line}\n".encode())
+                status = 127
+            channel.send_exit_status(status)
+        except (OSError, EOFError, paramiko.SSHException):
+            pass
+        finally:
+            # «exec accepted» is sent by another thread after this one began: a close must not overtake it.
+            time.sleep(max(0.0, earliest_close - time.monotonic()))
+            channel.close()
+
+    def _install(self, channel: paramiko.Channel, path: str) -> int:
+        content = b""
+        while more := channel.recv(65536):
+            content += more
+            if len(content) > MAX_LINE_BYTES:
+                return 1
+        with self.live.lock:
+            files = self.host.files
+            files.nodes.setdefault("/usr/local/lib/xen-reconciler", Directory())
+            files.nodes[path] = File(content.decode())
+        return 0
+
+    def _guard(self, channel: paramiko.Channel, path: str, digest: str) -> int:
+        with self.live.lock:
+            node = self.host.files.nodes.get(path)
+        text = node.text if isinstance(node, File) else None
+        if text is None or hashlib.sha256(text.encode()).hexdigest()[:12] != digest:
+            said = f"/usr/bin/python3: can't open file '{path}': [Errno 2] No such file or directory\n"
+            channel.sendall_stderr(said.encode())
+            return 2
+        Session(self, channel).serve()
+        return 0
+
+
+class Session:
+    """One guard on one channel."""
+
+    def __init__(self, server: HostServer, channel: paramiko.Channel) -> None:
+        self.live = server.live
+        self.host = server.host
+        self.channel = channel
+        self.boot_id = self.host.boot_id
+        self.guard = SimGuard(self.host, self.live.wait, self._start, self.live.lock)
+
+    def serve(self) -> None:
+        self._say(self.guard.hello())
+        buffered = b""
+        while True:
+            while b"\n" not in buffered:
+                more = self.channel.recv(65536)
+                if not more or len(buffered) > MAX_LINE_BYTES:
+                    return
+                buffered += more
+            line, buffered = buffered.split(b"\n", 1)
+            for reply in self.guard.handle(json.loads(line), self._gone):
+                if self.host.boot_id != self.boot_id or not self.host.up:
+                    return  # the host this guard ran on is no more
+                self._say(reply)
+
+    def _gone(self) -> bool:
+        return bool(self.channel.closed or self.channel.eof_received)
+
+    def _say(self, reply: dict[str, Any]) -> None:
+        try:
+            self.channel.sendall(json.dumps(reply).encode() + b"\n")
+        except OSError:
+            pass  # a guard whose reader has gone finishes its command and then sees that it is alone
+
+    def _start(self, index: int, argv: list[str], stdin: str, lock: str | None) -> Job:
+        with self.live.lock:
+            self.live.catch_up()
+            if self.host.boot_id != self.boot_id or not self.host.up:
+                steps = ends_with(Result(255, "", "the host is down"))
+                return Job(self.host, steps, 0.0, killed=True)
+            job = self.live.world.start(self.host, self.host.run(argv, stdin), lock)
+            self.live.on_change()
+            return job
