@@ -67,7 +67,9 @@ def run(config_file: Path) -> None:
 
 @main.command()
 @config_option
-@click.option("--deadline", type=float, help="Give up after so many seconds; journeys go on with the next call.")
+@click.option(
+    "--deadline", type=float, help="Give up after so many seconds; journeys go on with the next call."
+)
 def once(config_file: Path, deadline: float | None) -> None:
     """Work until every domain is where the commit says, or nothing more can be done."""
     config = _config(config_file)
@@ -128,7 +130,9 @@ def _read_report(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ReconcilerError(f"{path}: {error.strerror}; has the daemon run with this configuration?") from None
+        raise ReconcilerError(
+            f"{path}: {error.strerror}; has the daemon run with this configuration?"
+        ) from None
 
 
 def _show_report(path: Path) -> None:

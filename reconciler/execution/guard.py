@@ -188,10 +188,11 @@ def check(request: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, int
 
 
 def main() -> int:
-    """Serve stdin until it ends."""
+    """Serve stdin until it ends. Two arguments name other state and run folders, for tests."""
+    state_dir, run_dir = sys.argv[1:3] if len(sys.argv) == 3 else ("/var/lib/xen-reconciler", "/run/xen-reconciler")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o077)  # images hold guests' memory, resource files hold secrets
-    guard = Guard("/var/lib/xen-reconciler", "/run/xen-reconciler")
+    guard = Guard(state_dir, run_dir)
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot_id = file.read().strip()
     say({"guard": PROTOCOL, "boot_id": boot_id, "node": os.uname().nodename})

@@ -1,0 +1,169 @@
+"""The guard as a host runs it: a real process, real locks, real children."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reconciler.execution import guard
+
+Say = list[dict[str, Any]]
+
+
+class Talk:
+    """One guard process and a conversation with it."""
+
+    def __init__(self, folder: Path) -> None:
+        argv = [sys.executable, "-I", guard.__file__, str(folder / "state"), str(folder / "run")]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.hello = self._line()
+        self._id = 0
+
+    def _line(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        found: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return found
+
+    def send(
+        self, *commands: list[str], epoch: int | None = None, timeout_s: float = 10.0, stdin: str = ""
+    ) -> None:
+        self._id += 1
+        claim = None if epoch is None else {"domain": "web1", "epoch": epoch}
+        rows = [{"argv": argv, "stdin": stdin, "timeout_s": timeout_s} for argv in commands]
+        assert self.process.stdin is not None
+        self.process.stdin.write(
+            json.dumps({"id": self._id, "claim": claim, "commands": rows}).encode() + b"\n"
+        )
+        self.process.stdin.flush()
+
+    def answers(self) -> Say:
+        replies = []
+        while True:
+            reply = self._line()
+            assert reply["id"] == self._id
+            replies.append(reply)
+            if reply.get("done") or "refused" in reply:
+                return replies
+
+    def ask(self, *commands: list[str], **options: Any) -> Say:
+        self.send(*commands, **options)
+        return self.answers()
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Iterator[Talk]:
+    one = Talk(tmp_path)
+    yield one
+    one.process.kill()
+    one.process.wait()
+
+
+def test_it_says_who_and_which_boot_it_is(talk: Talk) -> None:
+    assert talk.hello["guard"] == guard.PROTOCOL
+    assert talk.hello["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_queries_all_run_and_say_their_exit(talk: Talk) -> None:
+    replies = talk.ask(["false"], ["cat"], ["/no/such/tool"], stdin="given")
+    assert [reply.get("exit") for reply in replies] == [1, 0, 127, None]
+    assert replies[1]["stdout"] == "given"
+    assert "No such file" in replies[2]["stderr"]
+
+
+def test_a_change_stops_at_the_first_failure(talk: Talk, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    replies = talk.ask(["false"], ["touch", str(made)], epoch=1)
+    assert [reply.get("exit") for reply in replies] == [1, None]
+    assert not made.exists()
+
+
+def test_an_older_epoch_is_refused_and_a_newer_one_is_kept(talk: Talk, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    assert talk.ask(["true"], epoch=5)[0]["exit"] == 0
+    refused = talk.ask(["touch", str(made)], epoch=4)
+    assert refused[0]["refused"] == "stale-epoch"
+    assert not made.exists()
+    assert (tmp_path / "state" / "epochs" / "web1").read_text() == "5\n"
+
+
+def test_a_damaged_epoch_is_not_taken_for_zero(talk: Talk, tmp_path: Path) -> None:
+    talk.ask(["true"], epoch=1)
+    (tmp_path / "state" / "epochs" / "web1").write_text("")
+    assert talk.ask(["true"], epoch=9)[0]["refused"] == "stale-epoch"
+
+
+def test_a_command_past_its_time_keeps_the_lock_even_when_the_guard_is_killed(
+    talk: Talk, tmp_path: Path
+) -> None:
+    note = tmp_path / "pid"
+    slow = ["sh", "-c", f"echo $$ > {note}; exec sleep 60"]
+    assert talk.ask(slow, epoch=1, timeout_s=0.5)[0] == {"id": 1, "index": 0, "timeout": True}
+    child = int(note.read_text())
+    talk.process.kill()
+    talk.process.wait()
+    second = Talk(tmp_path)
+    try:
+        assert second.ask(["true"], epoch=2)[0]["refused"] == "busy"
+        os.kill(child, signal.SIGKILL)
+        time.sleep(0.2)
+        assert second.ask(["true"], epoch=2)[0]["exit"] == 0
+    finally:
+        second.process.kill()
+        second.process.wait()
+
+
+def test_a_query_past_its_time_is_ended(talk: Talk, tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    talk.ask(["sh", "-c", f"echo $$ > {note}; exec sleep 60"], timeout_s=0.5)
+    assert not Path(f"/proc/{note.read_text().strip()}").exists()
+
+
+def test_when_the_asker_hangs_up_the_running_command_ends_but_no_further_one_starts(
+    talk: Talk, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    talk.send(["sh", "-c", f"sleep 0.5; touch {first}"], ["touch", str(second)], epoch=1)
+    time.sleep(0.1)
+    assert talk.process.stdin is not None
+    talk.process.stdin.close()
+    talk.process.wait(timeout=10)
+    assert first.exists()
+    assert not second.exists()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"commands": []},
+        {"commands": [{"argv": "true"}]},
+        {"commands": [{"argv": ["a\0b"]}]},
+        {"commands": [{"argv": ["true"]}], "claim": {"domain": "../x", "epoch": 1}},
+        {"commands": [{"argv": ["true"]}], "claim": {"domain": "web1", "epoch": 0}},
+        {"commands": [{"argv": ["true"]}], "claim": {"domain": "web1", "epoch": "7"}},
+    ],
+)
+def test_a_malformed_request_runs_nothing(tmp_path: Path, request_: dict[str, Any]) -> None:
+    def spawn(*_: object) -> dict[str, Any]:
+        raise AssertionError("something was run")
+
+    replies = list(guard.Guard(str(tmp_path / "s"), str(tmp_path / "r"), spawn).handle({"id": 1, **request_}))
+    assert [reply["refused"] for reply in replies] == ["bad-request"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))), max_size=5))
+def test_argv_arrives_as_it_was_given(talk: Talk, words: list[str]) -> None:
+    show = "import sys, json; print(json.dumps(sys.argv[1:]))"
+    replies = talk.ask([sys.executable, "-X", "utf8", "-c", show, *words])
+    assert json.loads(replies[0]["stdout"]) == words
