@@ -2,3 +2,8 @@
 
 `Lab` is the one name tests need; `python -m tests.lab` is the same for people. docs: README.md beside this file.
 """
+
+from .image.recipe import LabError
+from .lab import Lab
+
+__all__ = ["Lab", "LabError"]

@@ -7,7 +7,6 @@ host is power-cycled, and a full queue makes the sender wait, so no frame is los
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -23,6 +22,21 @@ DOM0_MIB = 640
 VOLUME_DISK = "4G"
 LINKS = {"mgmt": 1, "repl": 2, "lan": 3}
 """The three network cards and the last byte of their MAC addresses."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a host is started this time."""
+
+    port: int
+    """Where its sshd answers on 127.0.0.1."""
+    peers: Sequence[Machine]
+    """All hosts of the lab."""
+    clock: str
+    """The time of its hardware clock, as ISO text; `clock=vm` lets it run on from there."""
+    snapshot: str | None = None
+    guarded: bool = True
+    """End QEMU when the process that started it ends."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +92,8 @@ class Machine:
         for path in (self.root_disk, self.volume_disk):
             _checked(["cp", "--reflink=auto", "--sparse=always", str(source / path.name), str(path)])
 
-    def argv(self, port: int, peers: Sequence[Machine], snapshot: str | None, guarded: bool) -> list[str]:
-        """The command line; `guarded` ends QEMU when the process that started it ends."""
+    def argv(self, start: Start) -> list[str]:
+        """The command line."""
         a = self.artefacts
         dom0 = (
             f"{a.kernel} root=/dev/vda rw console=hvc0 net.ifnames=0 mitigations=off"
@@ -87,21 +101,22 @@ class Machine:
         )
         argv = [
             find("qemu-system-x86_64") or "qemu-system-x86_64",
-            *("-name", f"lab-{self.name}", "-accel", "tcg", "-cpu", "Nehalem", "-smp", "1"),
+            *("-name", f"lab-{self.name}", "-accel", "tcg,tb-size=512", "-cpu", "Nehalem", "-smp", "1"),
             *("-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none"),
             *("-serial", f"file:{self.console_log}"),
             *("-qmp", f"unix:{self.monitor_socket},server=on,wait=off"),
+            *("-S", "-rtc", f"base={start.clock},clock=vm"),
             *("-kernel", str(a.xen), "-initrd", f"{dom0},{a.initrd}"),
             *("-append", f"dom0_mem={DOM0_MIB}M,max:{DOM0_MIB}M com1=115200,8n1 console=com1 sched=credit2"
                          " no-real-mode edd=off"),
             *self._disk("root", self.root_disk), *self._disk("vg", self.volume_disk),
-            *self._card("mgmt", f"user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22"),
-            *self._card("repl", self._replication(peers)),
+            *self._card("mgmt", f"user,restrict=on,hostfwd=tcp:127.0.0.1:{start.port}-10.0.2.15:22"),
+            *self._card("repl", self._replication(start.peers)),
             *self._card("lan", self._datagram(self.link_socket("lan"), self.sockets / f"observer.{self.name}")),
         ]  # fmt: skip
-        if snapshot:
-            argv += ["-loadvm", snapshot]
-        return [find("setpriv") or "setpriv", "--pdeathsig", "KILL", *argv] if guarded else argv
+        if start.snapshot:
+            argv += ["-loadvm", start.snapshot]
+        return [find("setpriv") or "setpriv", "--pdeathsig", "KILL", *argv] if start.guarded else argv
 
     def _disk(self, name: str, path: Path) -> list[str]:
         # cache=unsafe: a flush reaches the page cache, which outlives a killed QEMU; only fsync is spared.
@@ -128,13 +143,13 @@ class Machine:
     def _datagram(local: Path, remote: Path) -> str:
         return f"dgram,local.type=unix,local.path={local},remote.type=unix,remote.path={remote}"
 
-    def start(self, port: int, peers: Sequence[Machine], snapshot: str | None, guarded: bool) -> Process:
-        """Start QEMU."""
+    def start(self, start: Start) -> Process:
+        """Start QEMU, its processor stopped: `cont` makes it run."""
         for path in (self.monitor_socket, self.link_socket("repl"), self.link_socket("lan")):
             path.unlink(missing_ok=True)
         with (self.disks / f"{self.name}-qemu.log").open("ab") as log:
             child = subprocess.Popen(
-                self.argv(port, peers, snapshot, guarded),
+                self.argv(start),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         return Process.of(child.pid)
@@ -183,8 +198,3 @@ def _start_time(pid: int) -> str:
     except OSError:
         return ""
     return "" if fields[0] == "Z" else fields[19]
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory of the lab's own."""
-    shutil.rmtree(path, ignore_errors=True)

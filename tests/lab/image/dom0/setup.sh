@@ -12,7 +12,7 @@ systemctl mask drbd.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.
 systemctl enable lab-host.service systemd-udev-settle.service > /dev/null 2>&1
 rm -f /etc/ssh/ssh_host_* /etc/machine-id
 echo uninitialized > /etc/machine-id
-mkdir -p /etc/xen/disks /etc/xen/auto /var/lib/xen/save /var/lib/xen/dump /srv/guest
+mkdir -p /etc/xen/disks /etc/xen/auto /var/lib/xen/save /var/lib/xen/dump /srv/guest /var/log/xen/console
 printf 'virtio_pci\nvirtio_blk\next4\n' > /etc/initramfs-tools/modules
 sed -i 's/^MODULES=.*/MODULES=list/; s/^COMPRESS=.*/COMPRESS=lz4/' /etc/initramfs-tools/initramfs.conf
 rm -f /etc/initramfs-tools/conf.d/driver-policy

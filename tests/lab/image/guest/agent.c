@@ -35,6 +35,7 @@
 
 #define RECORD_BYTES 4096
 #define RECORDS 64
+#define GAPS 100
 #define BLOCK_BYTES 16384
 #define BLOCKS 512
 #define PORT_REPORTS 7000
@@ -158,6 +159,7 @@ static void heartbeat(void) {
     struct record *record = aligned(RECORD_BYTES);
     int fd = open_direct(heartbeat_path, O_RDWR | O_DSYNC);
     uint64_t number = last_heartbeat(fd, record) + 1, due = now_ns(CLOCK_MONOTONIC);
+    uint64_t gaps[GAPS] = { 0 }, before = 0;
     for (;;) {
         uint64_t period = 1000000000u / (shared->heartbeats_per_s ? shared->heartbeats_per_s : 1);
         uint64_t offset = heartbeat_offset + number % RECORDS * RECORD_BYTES;
@@ -170,8 +172,15 @@ static void heartbeat(void) {
         if (transfer(fd, record, RECORD_BYTES, offset, 1)) {
             report("error name=%s boot=%016lx what=heartbeat number=%lu errno=%d", name, boot_id, number, errno);
         } else {
-            report("heartbeat name=%s boot=%016lx number=%lu wall=%lu monotonic=%lu uptime=%lu", name, boot_id, number,
-                   record->wall_ns, record->monotonic_ns, now_ns(CLOCK_BOOTTIME));
+            /* The first frames after a freeze are often lost with the network card, so each frame carries the
+             * longest of the last gaps, and the number of the heartbeat that ended it. */
+            uint64_t uptime = now_ns(CLOCK_BOOTTIME), longest = number;
+            gaps[number % GAPS] = before ? uptime - before : 0;
+            before = uptime;
+            for (uint64_t n = number; n > 0 && n + GAPS > number; n--)
+                if (gaps[n % GAPS] > gaps[longest % GAPS]) longest = n;
+            report("heartbeat name=%s boot=%016lx number=%lu wall=%lu monotonic=%lu uptime=%lu gap=%lu gap_at=%lu", name,
+                   boot_id, number, record->wall_ns, record->monotonic_ns, uptime, gaps[longest % GAPS], longest);
             if (number % 10 == 0) printf("heartbeat %lu\n", number);
             number++;
         }
