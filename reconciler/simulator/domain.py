@@ -73,6 +73,7 @@ class Domain:
     guest: Guest
     paused: bool = True
     suspended: bool = False
+    connected: bool = False  # the guest ran at least once: its front ends are connected
     started_s: float = 0.0
     vbds: list[Vbd] = field(default_factory=list)
 

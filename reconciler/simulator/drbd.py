@@ -23,8 +23,9 @@ DEVICE_IN_USE = (-12, "Device is held open by someone")
 class Refused(Exception):
     """The kernel refuses. Failures are positive (drbdsetup exits 10), state changes negative (11 or 17)."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, more: str = "") -> None:
         super().__init__(text)
+        self.more = more
         self.code = code
         self.text = text
 
@@ -60,6 +61,7 @@ class Device(BlockDevice):
     replication: str = "Off"
     lower: BlockDevice | None = None
     lower_md: BlockDevice | None = None
+    peer_disk_seen: str = "DUnknown"
     credit_bytes: float = 0.0
     sync_began_s: float = 0.0
     sent: int = 0
@@ -254,6 +256,10 @@ class Resource:
                 continue
             side.connection, side.retry_at_s = state, retry_at_s
             for device in side.devices.values():
+                seen = device.peer.disk if device.peer else "DUnknown"
+                known = seen == "Inconsistent" and state != "StandAlone"
+                device.peer_disk_seen = seen if known else "DUnknown"
+            for device in side.devices.values():
                 device.replication, device.credit_bytes = "Off", 0.0
         peer, self.peer = self.peer, None
         if peer is not None:
@@ -262,7 +268,7 @@ class Resource:
     def tear_down(self) -> None:
         """What `drbdsetup down` does; the peer is left waiting for a connection."""
         if any(device.opens for device in self.devices.values()):
-            raise Refused(*DEVICE_IN_USE)
+            raise Refused(*DEVICE_IN_USE, more="failed to demote")
         for device in self.devices.values():
             self.demote(device)
         self.drop_link("StandAlone", "WFConnection", 0.0)

@@ -97,11 +97,11 @@ def start(directory: Path, hosts: int = 2, speed: float = 20.0, world: World | N
         key = server.host_key
         known.append(f"[127.0.0.1]:{server.port} {key.get_name()} {key.get_base64()}\n")
         listed.append(
-            f"{name}:\n  address: 127.0.0.1\n  port: {server.port}\n"
-            f"  replication_address: {world.hosts[name].replication_address}\n"
+            f"  {name}:\n    address: 127.0.0.1\n    port: {server.port}\n"
+            f"    replication_address: {world.hosts[name].replication_address}\n"
         )
     (directory / "known_hosts").write_text("".join(known))
-    (directory / "hosts.yaml").write_text("".join(listed))
+    (directory / "hosts.yaml").write_text("hosts:\n" + "".join(listed))
     threading.Thread(target=live.tick, daemon=True).start()
     return Handle(
         live,

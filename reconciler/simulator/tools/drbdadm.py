@@ -33,6 +33,7 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
         "secondary": secondary,
         "connect": connect,
         "disconnect": disconnect,
+        "role": role,
     }
     if not words or words[0] not in commands:
         raise Fail(1, f"drbdadm: Unknown command '{words[0] if words else ''}'\ntry 'drbdadm help'")
@@ -106,7 +107,9 @@ def attach(host: SimHost, resource: Resource, volume: VolumeConf) -> str:
     except FileError as error:
         return f"open({volume.meta}) failed: {error}\nCommand '{meta}' terminated with exit code 20\n"
     device = resource.devices[volume.number]
-    if device.lower is None and not isinstance(lower_md.read(0), Metadata):
+    if device.lower is not None:
+        return f"Device '{volume.minor}' is configured!\nCommand '{meta}' terminated with exit code 20\n"
+    if not isinstance(lower_md.read(0), Metadata):
         return "No valid meta data found\n"
     try:
         device.attach(lower, lower_md)
@@ -198,3 +201,12 @@ def secondary(host: SimHost, conf: ResourceConf, force: bool) -> Result:
             said, code = complain(str(volume.minor), refused)
             raise Fail(code, setup_failed(said, f"secondary {volume.minor}", code)) from refused
     return Result()
+
+
+def role(host: SimHost, conf: ResourceConf, force: bool) -> Result:
+    out = ""
+    for volume in conf.volumes:
+        device = device_of(host, conf, volume)
+        peer = device.resource.peer
+        out += f"{device.role}/{peer.devices[device.volume].role if peer else 'Unknown'}\n"
+    return Result(0, out)

@@ -51,7 +51,9 @@ def complain(name: str, refused: Refused) -> tuple[str, int]:
     """What drbdsetup prints for a kernel refusal, and its exit status."""
     if refused.code > 0:
         return f"{name}: Failure: ({refused.code}) {refused.text}", 10
-    return f"{name}: State change failed: ({refused.code}) {refused.text}", EXIT_OF.get(refused.code, 11)
+    more = f"\nadditional info from kernel:\n{refused.more}" if refused.more else ""
+    said = f"{name}: State change failed: ({refused.code}) {refused.text}{more}"
+    return said, EXIT_OF.get(refused.code, 11)
 
 
 def change_role(host: SimHost, command: str, rest: list[str]) -> Result:
@@ -80,7 +82,7 @@ def down_resource(host: SimHost, name: str) -> None:
 
 
 def peer_disk(device: Device) -> str:
-    return device.peer.disk if device.peer else "DUnknown"
+    return device.peer.disk if device.peer else device.peer_disk_seen
 
 
 def connection_word(device: Device) -> str:
@@ -164,20 +166,25 @@ def proc_drbd(host: SimHost) -> str:
     """/proc/drbd of 8.4.11."""
     out = "version: 8.4.11 (api:1/proto:86-101)\nsrcversion: B536C32A3EADA868561EFD9 \n"
     devices = [device for resource in host.drbd.values() for device in resource.devices.values()]
+    out += "\n" if devices else ""
     for device in sorted(devices, key=lambda device: device.minor):
         peer = device.peer
+        if device.lower is None and device.resource.connection == "StandAlone":
+            out += f"{device.minor:2}: cs:Unconfigured\n"
+            continue
         roles = f"{device.role}/{peer.role if peer else 'Unknown'}"
         states = f"ro:{roles} ds:{device.disk}/{peer_disk(device)}"
+        protocol = " " if device.resource.connection == "StandAlone" else "C"
         traffic = f"ns:{kib(device.sent)} nr:{kib(device.received)} dw:{kib(device.written)}"
         out += (
-            f"{device.minor:2}: cs:{connection_word(device)} {states} C r-----\n"
+            f"{device.minor:2}: cs:{connection_word(device)} {states} {protocol} r-----\n"
             f"    {traffic} dr:{kib(device.was_read)} al:0 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f "
             f"oos:{kib(device.out_of_sync())}\n"
         )
         if device.replication.startswith("Sync"):
             left, size = device.out_of_sync(), device.size
             done = 100 * (1 - left / size)
-            bars = "=" * int(done / 5)
-            out += f"\t[{(bars + '>').ljust(20, '.')}] sync'ed:{done:5.1f}% ({kib(left)}/{kib(size)})K\n"
+            bars = ("=" * int(done / 5.1) + ">").ljust(20, ".")
+            out += f"\t[{bars}] sync'ed:{done:5.1f}% ({kib(left)}/{kib(size)})K\n"
             out += "\tfinish: 0:00:10 speed: 100,000 (100,000) K/sec\n"
     return out

@@ -40,23 +40,16 @@ def store(host: SimHost) -> list[tuple[str, str]]:
 
 
 def entry(domain: Domain, vbd: Vbd) -> dict[str, str]:
-    return {
+    """blkback's keys in name order; the disk's geometry appears once the guest's front end has connected."""
+    always = {
         "bootable": "1",
         "dev": vbd.vdev,
         "device-type": "disk",
-        "discard-alignment": "0",
         "discard-enable": "1",
-        "discard-granularity": "512",
-        "discard-secure": "0",
-        "feature-barrier": "1",
-        "feature-discard": "1",
-        "feature-flush-cache": "1",
         "feature-max-indirect-segments": "256",
-        "feature-persistent": "1",
         "frontend": f"/local/domain/{domain.domid}/device/vbd/{vbd.devid}",
         "frontend-id": str(domain.domid),
         "hotplug-status": "connected",
-        "info": "0",
         "max-ring-page-order": "4",
         "mode": vbd.mode,
         "multi-queue-max-queues": "1",
@@ -64,12 +57,22 @@ def entry(domain: Domain, vbd: Vbd) -> dict[str, str]:
         "params": vbd.path,
         "physical-device": vbd.device.hex_number,
         "physical-device-path": vbd.real_path,
-        "physical-sector-size": "512",
         "removable": "0",
         "script": "/etc/xen/scripts/block",
-        "sector-size": "512",
-        "sectors": str(vbd.device.size // 512),
         "specification": "xen",
-        "state": "4",
+        "state": "4" if domain.connected else "2",
         "type": "phy",
     }
+    discard = {"alignment": "0", "granularity": "512", "secure": "0"}
+    connected = {
+        **{f"discard-{key}": value for key, value in discard.items()},
+        "feature-barrier": "1",
+        "feature-discard": "1",
+        "feature-flush-cache": "1",
+        "feature-persistent": "1",
+        "info": "0",
+        "physical-sector-size": "512",
+        "sector-size": "512",
+        "sectors": str(vbd.device.size // 512),
+    }
+    return dict(sorted({**always, **(connected if domain.connected else {})}.items()))

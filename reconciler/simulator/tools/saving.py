@@ -1,0 +1,100 @@
+"""`xl save` and `xl restore`."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from reconciler.simulator.domain import Domain, Image
+from reconciler.simulator.filesystem import File, FileError
+from reconciler.simulator.process import Fail, Result, Steps
+from reconciler.simulator.tools.hotplug import FATAL, build, named
+
+if TYPE_CHECKING:
+    from reconciler.simulator.host import SimHost
+
+IMAGE_BYTES_PER_S = 400e6
+
+
+def save(host: SimHost, args: list[str]) -> Steps:
+    """Suspends, writes the image, destroys. On failure the guest runs on, as the real one does."""
+    words = [arg for arg in args if not arg.startswith("-")]
+    yield 0.15
+    if len(words) < 2:
+        raise Fail(2, "'xl save' requires at least 2 arguments.")
+    domain, path = named(host, words[0]), words[1]
+    image = Image(copy.deepcopy(domain.config), domain.memory_mib, copy.copy(domain.guest), complete=False)
+    file = File(thing=image, bulk=0)
+    try:
+        file_path = host.files.put(path, file)
+    except FileError as error:
+        raise Fail(2, f"Failed to open temp file {path} for writing: {error}") from error
+    head = f"Saving to {path} new xl format (info 0x3/0x0/1458)\n"
+    domain.suspended = True
+    image.guest.last = domain.guest.last
+    size = domain.memory_mib << 20
+    for _ in range(8):
+        yield size / IMAGE_BYTES_PER_S / 8
+        if host.domains.get(domain.domid) is not domain:
+            raise Fail(1, head + "Failed to save domain, resuming domain")
+        if size // 8 > host.files.available or host.files.nodes.get(file_path) is not file:
+            domain.suspended = False
+            raise Fail(1, head + no_space(domain))
+        file.bulk += size // 8
+    image.complete = True
+    host.destroy(domain)
+    frames = domain.memory_mib * 256
+    said = f"{head}xc: info: Saving domain {domain.domid}, type x86 PV\n"
+    for done in range(2048, frames + 1, 2048):
+        said += f"xc: progress: Frames: {done}/{frames} {100 * done // frames:>4}%\n"
+    said += "xc: progress: End of stream: 0/0    0%\n"
+    return Result(0, "", said)
+
+
+def no_space(domain: Domain) -> str:
+    error = "(28 = No space left on device): Internal error"
+    return (
+        f"xc: info: Saving domain {domain.domid}, type x86 PV\n"
+        f"xc: error: Failed to write page data to stream {error}\n"
+        f"xc: error: Save failed {error}\n"
+        f"{FATAL}libxl_stream_write.c:347:libxl__xc_domain_save_done: Domain {domain.domid}:saving domain: "
+        "domain responded to suspend request: No space left on device\n"
+        "Failed to save domain, resuming domain\n"
+    )
+
+
+def restore(host: SimHost, args: list[str]) -> Steps:
+    words = [arg for arg in args if not arg.startswith("-")]
+    yield 0.15
+    if len(words) != 1:
+        raise Fail(2, "'xl restore' requires at least 1 argument.")
+    try:
+        node = host.files.get(words[0])
+    except FileError as error:
+        raise Fail(1, f"Can't open restore file: {error}") from error
+    image = node.thing if isinstance(node, File) else None
+    if not isinstance(image, Image):
+        raise Fail(1, f"File has wrong magic number - corrupt or truncated?: {words[0]}")
+    head = (
+        f"Loading new save file {words[0]} (new xl fmt info 0x3/0x0/1458)\n"
+        " Savefile contains xl domain config in JSON format\nParsing config from <saved>\n"
+    )
+    try:
+        domain = build(host, image.config, copy.copy(image.guest))
+    except Fail as fail:
+        raise Fail(1, head + fail.result.stderr) from fail
+    yield (image.memory_mib << 20) / IMAGE_BYTES_PER_S
+    if not image.complete or host.domains.get(domain.domid) is not domain:
+        host.destroy(domain)
+        said = f"domcreate_rebuild_done: Domain {domain.domid}:cannot (re-)build domain: -3\n"
+        stream = "xc: error: Failed to read from stream: Internal error\n"
+        raise Fail(3, f"{head}{stream}{FATAL}libxl_create.c:1295:{said}")
+    domain.paused, domain.connected = "-p" in args, "-p" not in args
+    lines = (
+        "Found x86 PV domain from Xen 4.17",
+        "Restoring domain",
+        "Restore successful",
+        "XenStore: mfn 0x5a052, dom 0, evt 1",
+        "Console: mfn 0x5a051, dom 0, evt 2",
+    )
+    return Result(0, "", head + "".join(f"xc: info: {line}\n" for line in lines))
