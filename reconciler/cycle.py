@@ -12,13 +12,15 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Protocol
 
+from reconciler import __version__
 from reconciler.clock import Clock
 from reconciler.commands import files
 from reconciler.config import Config
 from reconciler.errors import SourceError, UnknownFact
 from reconciler.execution.executor import Executor
-from reconciler.execution.ssh import SshRunner
+from reconciler.model.command import Runner
 from reconciler.model.facts import View
 from reconciler.model.move import Kind, Order, Phase, Progress, Reason, Side, Status
 from reconciler.model.placement import Desired, Host, Problem
@@ -28,11 +30,12 @@ from reconciler.moves.journal import EventKind, Journal, Record
 from reconciler.observed.survey import ask, survey
 from reconciler.planning.planner import Limits, Past, Situation, plan
 from reconciler.planning.predict import Rates
+from reconciler.report.build import HISTORY, EventsOnce, Source, Standing, build
 from reconciler.report.timings import sample
+from reconciler.report.write import write
 from reconciler.source import load
 
 LAST_GOOD = "last-good-commit"
-HISTORY = 50
 log = logging.getLogger("reconciler")
 
 
@@ -46,6 +49,12 @@ class Intent:
     trouble: str = ""
 
 
+class Fleet(Runner, Protocol):
+    """A runner that can be told which hosts there are."""
+
+    def use(self, hosts: Mapping[str, Host]) -> None: ...
+
+
 class Cycle:
     """Holds what passes share: connections, journal and the last plan. Hosts are only touched by `advance`."""
 
@@ -53,7 +62,7 @@ class Cycle:
         self,
         config: Config,
         journal: Journal,
-        runner: SshRunner,
+        fleet: Fleet,
         clock: Clock,
     ) -> None:
         self.config = config
@@ -61,11 +70,12 @@ class Cycle:
         self.clock = clock
         self.intent = Intent(None, None)
         self.plan: Plan | None = None
-        self._runner = runner
+        self._fleet = fleet
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="host")
         self._movers = ThreadPoolExecutor(max_workers=max(1, config.max_moves), thread_name_prefix="move")
         self._writing = threading.Lock()
-        self._executor = Executor(runner, journal, clock, self._pool, self.report)
+        self._events = EventsOnce(journal.events)
+        self._executor = Executor(fleet, journal, clock, self._pool, self.report)
         self._salt = os.urandom(16).hex()
 
     def close(self) -> None:
@@ -81,8 +91,7 @@ class Cycle:
         if loaded.desired is not None:
             self.journal.remember(LAST_GOOD, loaded.desired.commit)
             return Intent(loaded.desired, loaded.desired.commit)
-        head = loaded.problems[0].commit if loaded.problems else None
-        return Intent(self._last_good(), head, loaded.problems)
+        return Intent(self._last_good(), loaded.commit, loaded.problems)
 
     def _last_good(self) -> Desired | None:
         commit = self.journal.recall(LAST_GOOD)
@@ -104,11 +113,11 @@ class Cycle:
             log.error("the repository cannot be read: %s", self.intent.trouble)
         active = self.journal.active()
         hosts = self._hosts(active)
-        self._runner.use(hosts)
+        self._fleet.use(hosts)
         if self.intent.desired is None:
             self.plan = None
             return None
-        views = survey(self._runner, list(hosts), self._pool)
+        views = survey(self._fleet, list(hosts), self._pool)
         self.plan = plan(self._situation(self.intent.desired, views, active))
         return self.plan
 
@@ -173,7 +182,7 @@ class Cycle:
         if order.kind is Kind.MOVE:
             query = files.text_of(order.config_path)
             try:
-                text = ask(self._runner, order.host(Side.SOURCE).name, [query]).get(query)
+                text = ask(self._fleet, order.host(Side.SOURCE).name, [query]).get(query)
             except UnknownFact as unknown:
                 log.warning("%s is not begun: %s", order.move_id, unknown)
                 return 0
@@ -223,8 +232,21 @@ class Cycle:
     def report(self) -> None:
         """Write the report as things stand. A report that cannot be written stops nothing."""
         with self._writing:
-            text = build(
-                plan=self.plan,
-                intent=self.intent,
+            source = Source(
+                repository=str(self.config.repository),
+                ref=self.config.ref,
+                head=self.intent.head,
+                problems=self.intent.problems,
+                error=self.intent.trouble or None,
             )
-            write(self.config.report_file, text)
+            standing = Standing(
+                source=source,
+                desired=self.intent.desired,
+                plan=self.plan,
+                active=self.journal.active(),
+                finished=self.journal.finished(HISTORY),
+                events=self._events,
+            )
+            trouble = write(self.config.report_file, build(standing, self.clock.now(), __version__))
+            if trouble:
+                log.error("%s", trouble)

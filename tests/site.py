@@ -26,6 +26,11 @@ class Reachable(Protocol):
     def replication_address(self) -> str: ...
 
 
+def entry(report: dict[str, Any], name: str = "web1") -> dict[str, Any]:
+    """One domain's entry of a report."""
+    return next((row for row in report.get("domains", ()) if row["name"] == name), {})
+
+
 class Site:
     """Repository, configuration, state folder and daemon below one folder."""
 

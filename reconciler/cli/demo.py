@@ -77,7 +77,7 @@ def _wait(folder: Path, host: str, console: Console, daemon: subprocess.Popen[by
             report = _report(folder)
             if report:
                 live.update(view.as_renderable(report))
-                web1 = report["domains"].get("web1", {})
+                web1: dict[str, Any] = next((row for row in report["domains"] if row["name"] == "web1"), {})
                 if web1.get("state") == "in-place" and web1.get("observed_host") == host:
                     return True
             time.sleep(0.25)
