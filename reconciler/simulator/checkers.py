@@ -142,9 +142,9 @@ def no_lost_write(world: World) -> list[str]:
         ledger = world.observer.acknowledged.get(domain.guest.name, {})
         for vbd in domain.vbds:
             wrong = []
-            for offset, number in ledger.get(vbd.vdev, {}).items():
-                if value_below(vbd.device, offset) != Beat(domain.guest.name, number):
-                    wrong.append(number)
+            for offset, beat in ledger.get(vbd.vdev, {}).items():
+                if value_below(vbd.device, offset) != beat:
+                    wrong.append(beat.number)
             if wrong:
                 some = ", ".join(map(str, sorted(wrong)[:5]))
                 found.append(
@@ -164,8 +164,7 @@ def a_good_copy(world: World) -> list[str]:
     ]
     for guest, disks in world.observer.acknowledged.items():
         for vdev, ledger in disks.items():
-            wanted = {offset: Beat(guest, number) for offset, number in ledger.items()}
-            if not any(_holds(disk, extent, volume.runs, wanted) for _, disk, extent, volume in copies):
+            if not any(_holds(disk, extent, volume.runs, ledger) for _, disk, extent, volume in copies):
                 found.append(f"I8: no volume holds all acknowledged writes of {guest}'s {vdev}")
     return found
 

@@ -13,10 +13,11 @@ FIRST_SLOT = 1 << 20
 
 @dataclass(frozen=True)
 class Beat:
-    """What a guest writes: its name and a number that never goes back."""
+    """What a guest writes: its name, a number that never goes back, and where it ran when it wrote."""
 
     guest: str
     number: int
+    host: str
 
 
 def slot_offset(size: int, number: int) -> int:

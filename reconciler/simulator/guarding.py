@@ -86,10 +86,9 @@ class SimGuard:
 
     def _take(self, domain: str, epoch: int) -> None:
         def lock() -> bool:
-            if self._locked(domain):
-                return False
-            self.host.locks[domain] = self
-            return True
+            if not self._locked(domain):
+                self.host.locks[domain] = self
+            return self.host.locks.get(domain) is self
 
         if not self.wait(lock, LOCK_PATIENCE_S):
             raise Refused("busy", f"a command for {domain} is still running on this host")

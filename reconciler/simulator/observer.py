@@ -6,6 +6,8 @@ import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
+from reconciler.simulator.domain import Beat
+
 KEPT = 200_000
 
 
@@ -25,15 +27,15 @@ class Observer:
 
     heard: deque[Heard] = field(default_factory=lambda: deque(maxlen=KEPT))
     count: int = 0
-    # guest -> disk -> offset -> the number the guest was told is on disk there
-    acknowledged: dict[str, dict[str, dict[int, int]]] = field(default_factory=dict)
+    # guest -> disk -> offset -> what the guest was told is on disk there
+    acknowledged: dict[str, dict[str, dict[int, Beat]]] = field(default_factory=dict)
 
     def hear(self, at_s: float, guest: str, host: str, number: int) -> None:
         self.heard.append(Heard(at_s, guest, host, number))
         self.count += 1
 
-    def acknowledge(self, guest: str, vdev: str, offset: int, number: int) -> None:
-        self.acknowledged.setdefault(guest, {}).setdefault(vdev, {})[offset] = number
+    def acknowledge(self, guest: str, vdev: str, offset: int, beat: Beat) -> None:
+        self.acknowledged.setdefault(guest, {}).setdefault(vdev, {})[offset] = beat
 
     def freezes(self, guest: str, over_s: float = 0.0) -> list[tuple[float, float]]:
         """(when it began, how long) of every gap between two heartbeats longer than `over_s`."""

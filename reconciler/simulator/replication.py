@@ -161,13 +161,12 @@ def resync(world: World, seconds: float) -> None:
         busy = [device for device in one.devices.values() if device.replication.startswith("Sync")]
         if not busy:
             continue
-        link = world.rate(one.local, other.local)
-        rate = min(link, *(rate_limit(device.resource) for device in busy)) / len(busy)
+        link = world.rate(one.local, other.local) / len(busy)
         for device in busy:
             peer = device.peer
             assert peer is not None
             source, target = (device, peer) if device.replication == "SyncSource" else (peer, device)
-            _copy(source, target, rate * seconds)
+            _copy(source, target, min(link, rate_limit(target.resource)) * seconds)
 
 
 def _copy(source: Device, target: Device, budget: float) -> None:

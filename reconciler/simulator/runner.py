@@ -128,16 +128,8 @@ class _Session:
         return (*outcomes, *((NoAnswer(self.lost) if self.lost else rest) for _ in range(missing)))
 
     def _wait(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """The condition may have an effect when it comes true, so it is asked no further once it has."""
-        met = False
-
-        def once() -> bool:
-            nonlocal met
-            met = met or condition()
-            return met
-
-        self.world.advance_to(self.world.now_s + seconds, once)
-        return once()
+        self.world.advance_to(self.world.now_s + seconds, condition)
+        return condition()
 
     def _point(self, index: int, when: Literal["before", "after"]) -> Point:
         return Point(self.runner.count, when, self.host.name, self.script, index)

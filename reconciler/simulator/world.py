@@ -170,8 +170,9 @@ class World:
             for vbd in domain.vbds:
                 if vbd.mode == "w":
                     offset = slot_offset(vbd.device.size, number)
-                    vbd.device.write(offset, Beat(guest.name, number))
-                    self.observer.acknowledge(guest.name, vbd.vdev, offset, number)
+                    beat = Beat(guest.name, number, host.name)
+                    vbd.device.write(offset, beat)
+                    self.observer.acknowledge(guest.name, vbd.vdev, offset, beat)
         except IOFault:
             return  # not acknowledged: the guest tries the same number again
         guest.last = number

@@ -117,7 +117,9 @@ def resource(host: SimHost, section: Section, path: str) -> ResourceConf:
             for statement in each.body:
                 if statement.words[0] not in known:
                     raise Fail(10, f"{path}: Parse error: unknown {group} option '{statement.words[0]}'")
-                options[statement.words[0]] = statement.words[1] if len(statement.words) > 1 else "yes"
+                if len(statement.words) != 2:
+                    raise Fail(10, f"{path}: Parse error: expected one value for '{statement.words[0]}'")
+                options[statement.words[0]] = statement.words[1]
     mine = sides.pop(host.name)
     (theirs,) = sides.values()
     volumes = tuple(volume(each, path) for each in mine.all("volume")) or (volume(mine, path),)

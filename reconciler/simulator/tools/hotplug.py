@@ -23,8 +23,8 @@ def named(host: SimHost, name: str) -> Domain:
     return domain
 
 
-def build(host: SimHost, config: dict[str, Any], guest: Guest) -> Domain:
-    """Create the domain, paused, with its disks attached; on any failure nothing is left."""
+def new_domain(host: SimHost, config: dict[str, Any], guest: Guest) -> Domain:
+    """An entry in `xl list`, paused and still without disks."""
     name, uuid = config["c_info"]["name"], config["c_info"]["uuid"]
     memory = config["b_info"]["max_memkb"] // 1024
     if host.domain(name) is not None:
@@ -35,13 +35,19 @@ def build(host: SimHost, config: dict[str, Any], guest: Guest) -> Domain:
     domain = Domain(next(host.domids), name, uuid, memory, vcpus, copy.deepcopy(config), guest)
     domain.started_s = host.world.now_s
     host.domains[domain.domid] = domain
-    for disk in config.get("disks", []):
+    return domain
+
+
+def plug_all(host: SimHost, domain: Domain) -> None:
+    """Attach every disk, or destroy the domain: on failure nothing is left."""
+    if host.domains.get(domain.domid) is not domain:
+        raise Fail(3, f"{FATAL}libxl_create.c:1295: Domain {domain.domid}:cannot (re-)build domain: -3\n")
+    for disk in domain.config.get("disks", []):
         try:
             plug(host, domain, disk)
         except Fail:
             host.destroy(domain)
             raise
-    return domain
 
 
 def name_taken(number: int, name: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from reconciler.simulator.domain import Domain, Image
 from reconciler.simulator.filesystem import File, FileError
 from reconciler.simulator.process import Fail, Result, Steps
-from reconciler.simulator.tools.hotplug import FATAL, build, named
+from reconciler.simulator.tools.hotplug import FATAL, named, new_domain, plug_all
 
 if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
@@ -80,15 +80,19 @@ def restore(host: SimHost, args: list[str]) -> Steps:
         " Savefile contains xl domain config in JSON format\nParsing config from <saved>\n"
     )
     try:
-        domain = build(host, image.config, copy.copy(image.guest))
+        domain = new_domain(host, image.config, copy.copy(image.guest))
     except Fail as fail:
         raise Fail(1, head + fail.result.stderr) from fail
     yield (image.memory_mib << 20) / IMAGE_BYTES_PER_S
-    if not image.complete or host.domains.get(domain.domid) is not domain:
+    if not image.complete:
         host.destroy(domain)
         said = f"domcreate_rebuild_done: Domain {domain.domid}:cannot (re-)build domain: -3\n"
         stream = "xc: error: Failed to read from stream: Internal error\n"
         raise Fail(3, f"{head}{stream}{FATAL}libxl_create.c:1295:{said}")
+    try:
+        plug_all(host, domain)
+    except Fail as fail:
+        raise Fail(1, head + fail.result.stderr) from fail
     domain.paused, domain.connected = "-p" in args, "-p" not in args
     lines = (
         "Found x86 PV domain from Xen 4.17",

@@ -9,7 +9,7 @@ from reconciler.simulator.domain import Guest
 from reconciler.simulator.filesystem import FileError
 from reconciler.simulator.process import Fail, Result, Steps
 from reconciler.simulator.tools import xlconfig
-from reconciler.simulator.tools.hotplug import build, named
+from reconciler.simulator.tools.hotplug import named, new_domain, plug_all
 from reconciler.simulator.tools.saving import restore, save
 
 if TYPE_CHECKING:
@@ -128,9 +128,10 @@ def create(host: SimHost, args: list[str]) -> Steps:
         raise Fail(1, f"Failed to read config file: {paths[0]}: {error}") from error
     parsed = xlconfig.parse(text, paths[0])
     config = xlconfig.to_json(parsed, host.world.uuid())
-    yield CREATE_S
     try:
-        domain = build(host, config, Guest(config["c_info"]["name"]))
+        domain = new_domain(host, config, Guest(config["c_info"]["name"]))
+        yield CREATE_S
+        plug_all(host, domain)
     except Fail as fail:
         raise Fail(fail.result.exit, f"Parsing config from {paths[0]}\n{fail.result.stderr}") from fail
     domain.guest.boot(domain.vbds[0].device if domain.vbds else None)
