@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.errors import ParseError
-from reconciler.model.command import Answer, Command
+from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import Connection, DiskState, DrbdResource, DrbdVolume, Query, Replication, Role
 
 MAJOR = 147
@@ -25,7 +25,7 @@ def parse_events(answer: Answer) -> tuple[DrbdResource, ...]:
     """Read `drbdsetup events2 --now --statistics`; the lines come in any order and end with `exists -`."""
     if not answer.ok:
         raise ParseError(f"drbdsetup events2 exited {answer.exit}: {answer.stderr.strip()[:200]}")
-    lines = answer.stdout.splitlines()
+    lines = whole_lines(answer, "drbdsetup events2")
     if not lines or lines[-1].strip() != "exists -":
         raise ParseError("drbdsetup events2: the closing «exists -» is missing; the output is cut")
     found: dict[str, dict[str, list[dict[str, str]]]] = {}
@@ -83,7 +83,7 @@ def _resource(name: str, parts: dict[str, list[dict[str, str]]]) -> DrbdResource
 
 def parse_version(answer: Answer) -> str:
     """The module's version from /proc/drbd."""
-    match = re.match(r"version: (\d+\.\d+\.\d+)", answer.stdout)
+    match = re.match(r"version: (\d+\.\d+\.\d+)\S* \(", answer.stdout)
     if match is None:
         raise ParseError("/proc/drbd: no version; is the drbd module loaded?")
     return match[1]

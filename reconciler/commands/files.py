@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.errors import ParseError
-from reconciler.model.command import Answer, Command
+from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import Query
 
 STATE = "/var/lib/xen-reconciler"
@@ -28,7 +28,7 @@ def _lines(answer: Answer, tool: str) -> list[str]:
     errors = [line for line in answer.stderr.splitlines() if "No such file or directory" not in line]
     if answer.exit not in (0, 1) or errors:
         raise ParseError(f"{tool} exited {answer.exit}: {answer.stderr.strip()[:200]}")
-    return answer.stdout.splitlines()
+    return whole_lines(answer, tool)
 
 
 def _table(answer: Answer, tool: str) -> dict[str, str]:
@@ -56,7 +56,10 @@ def parse_sizes(answer: Answer) -> Mapping[str, int]:
 
 def parse_configs(answer: Answer) -> ConfigFiles:
     """Sort /etc/xen and /etc/xen/auto into configurations and autostart entries."""
-    paths = [line.split("\t")[1] for line in _lines(answer, "find") if line.count("\t") == 2]
+    rows = [line.split("\t") for line in _lines(answer, "find")]
+    if any(len(row) != 3 for row in rows):
+        raise ParseError("find: a line has not three parts")
+    paths = [row[1] for row in rows]
     return ConfigFiles(
         configs=frozenset(path for path in paths if path.rsplit("/", 1)[0] == "/etc/xen"),
         autostart=frozenset(path for path in paths if path.rsplit("/", 1)[0] == AUTO_DIR),
@@ -68,7 +71,7 @@ def parse_epochs(answer: Answer) -> Mapping[str, int]:
     if answer.exit not in (0, 1, 2) or answer.stderr.strip():
         raise ParseError(f"grep exited {answer.exit}: {answer.stderr.strip()[:200]}")
     epochs = {}
-    for line in answer.stdout.splitlines():
+    for line in whole_lines(answer, "grep"):
         path, _, value = line.rpartition(":")
         if path.endswith(".new"):
             continue
@@ -80,7 +83,7 @@ def parse_epochs(answer: Answer) -> Mapping[str, int]:
 
 def parse_space(answer: Answer) -> int:
     """Free bytes from `df --output=target,avail`."""
-    rows = answer.stdout.split("\n")
+    rows = whole_lines(answer, "df")
     if not answer.ok or len(rows) < 2 or not rows[1].split()[-1:] or not rows[1].split()[-1].isdigit():
         raise ParseError(f"df exited {answer.exit}: {answer.stderr.strip()[:200]}")
     return int(rows[1].split()[-1])
@@ -97,7 +100,7 @@ def parse_text(answer: Answer) -> str | None:
 
 def parse_line(answer: Answer) -> str:
     """One line that must not be empty."""
-    if not answer.ok or not answer.stdout.strip():
+    if not answer.ok or not answer.stdout.strip() or len(whole_lines(answer, "output")) != 1:
         raise ParseError(f"exited {answer.exit}: {answer.stderr.strip()[:200]}")
     return answer.stdout.strip()
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from reconciler.errors import ParseError
-from reconciler.model.command import Answer, Command
+from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import DiskSeen, DomainConfig, DomainSeen, DomainState, Query, Vbd, XenInfo
 
 _FLAGS = {
@@ -21,16 +21,24 @@ _ROW = re.compile(
 )
 
 
-def _text(answer: Answer, tool: str) -> str:
+_KEYS = frozenset({"dev", "physical-device", "state", "type"})
+"""What a block backend's entry must show before anything is made of it; `type` is printed last."""
+
+
+def _lines(answer: Answer, tool: str) -> list[str]:
+    _succeeded(answer, tool)
+    return whole_lines(answer, tool)
+
+
+def _succeeded(answer: Answer, tool: str) -> None:
     if not answer.ok:
         raise ParseError(f"{tool} exited {answer.exit}: {answer.stderr.strip()[:200]}")
-    return answer.stdout
 
 
 def parse_info(answer: Answer) -> XenInfo:
     """Read `xl info`."""
     values = {}
-    for line in _text(answer, "xl info").splitlines():
+    for line in _lines(answer, "xl info"):
         key, colon, value = line.partition(":")
         if colon:
             values[key.strip()] = value.strip()
@@ -47,16 +55,22 @@ def parse_info(answer: Answer) -> XenInfo:
 
 
 def parse_list(answer: Answer) -> tuple[DomainSeen, ...]:
-    """Read `xl list`; dom0 is left out."""
-    lines = _text(answer, "xl list").splitlines()
+    """Read `xl list`; dom0 is left out.
+
+    dom0 is in every whole list. A list that ends right after a row looks whole: that the transport and
+    the guard never cut an output at all is what keeps such a list from being taken for the truth.
+    """
+    lines = _lines(answer, "xl list")
     if not lines or not lines[0].startswith("Name"):
         raise ParseError("xl list: no heading; the output is cut or not xl's")
     seen = []
+    dom0 = False
     for line in lines[1:]:
         row = _ROW.match(line)
         if row is None:
             raise ParseError(f"xl list: cannot read {line!r}")
         if row["id"] == "0":
+            dom0 = True
             continue
         flags = [state for letter, state in _FLAGS.items() if letter in row["state"]]
         seen.append(
@@ -69,13 +83,18 @@ def parse_list(answer: Answer) -> tuple[DomainSeen, ...]:
                 cpu_s=float(row["time"]),
             )
         )
+    if not dom0:
+        raise ParseError("xl list: dom0 is not in the list; the output is cut or not xl's")
     return tuple(seen)
 
 
 def parse_long_list(answer: Answer) -> tuple[DomainConfig, ...]:
     """Read `xl list -l`; dom0 is left out."""
+    _succeeded(answer, "xl list -l")
     try:
-        entries = json.loads(_text(answer, "xl list -l") or "[]")
+        entries = json.loads(answer.stdout)
+        if not any(entry["domid"] == 0 for entry in entries):
+            raise ParseError("xl list -l: dom0 is not in the list")
         return tuple(_config(entry) for entry in entries if entry["domid"] != 0)
     except (ValueError, KeyError, TypeError) as error:
         raise ParseError(f"xl list -l: {type(error).__name__}: {error}") from None
@@ -102,22 +121,36 @@ def _config(entry: dict[str, Any]) -> DomainConfig:
 
 
 def parse_vbds(answer: Answer) -> tuple[Vbd, ...]:
-    """Read `xenstore-ls -f /local/domain/0/backend/vbd`. No such path means no block backend."""
+    """Read `xenstore-ls -f /local/domain/0/backend/vbd`. No such path means no block backend.
+
+    A backend that does not show all its keys, because the output is cut or because it is just being
+    made or taken away, makes the whole fact unknown.
+    """
     if answer.exit != 0:
         if "No such file" in answer.stderr or "couldn't open" in answer.stderr.lower():
             return ()
-        _text(answer, "xenstore-ls")
+        _succeeded(answer, "xenstore-ls")
     nodes: dict[tuple[int, str], dict[str, str]] = {}
-    for line in answer.stdout.splitlines():
+    for line in whole_lines(answer, "xenstore-ls"):
         match = re.match(r'/local/domain/0/backend/vbd/(\d+)/(\d+)/([a-z-]+) = "(.*)"\s*$', line)
         if match:
             nodes.setdefault((int(match[1]), match[2]), {})[match[3]] = match[4]
+    for (domid, device), keys in nodes.items():
+        if missing := sorted(_KEYS - keys.keys()):
+            raise ParseError(f"xenstore-ls: disk {device} of domain {domid} shows no {', '.join(missing)}")
     return tuple(
         Vbd(
-            domid=domid, device=keys.get("dev", device), major_minor=_numbers(keys.get("physical-device", ""))
+            domid=domid,
+            device=keys["dev"],
+            major_minor=_numbers(keys["physical-device"]),
+            connected=keys["state"] not in _NEVER_CONNECTED,
         )
-        for (domid, device), keys in sorted(nodes.items())
+        for (domid, _), keys in sorted(nodes.items())
     )
+
+
+_NEVER_CONNECTED = ("1", "2")
+"""XenbusStateInitialising and XenbusStateInitWait: no front end has joined, so no request was ever made."""
 
 
 def _numbers(text: str) -> tuple[int, int] | None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from reconciler.errors import ParseError
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -67,6 +69,13 @@ class Skipped:
     @property
     def reason(self) -> str:
         return f"{self.why.value}: {self.detail}" if self.detail else self.why.value
+
+
+def whole_lines(answer: Answer, tool: str) -> list[str]:
+    """The lines of an output that is there as a whole; raises ParseError when its last line is cut."""
+    if answer.stdout and not answer.stdout.endswith("\n"):
+        raise ParseError(f"{tool}: the last line has no end; the output is cut")
+    return answer.stdout.splitlines()
 
 
 REFUSALS = {"busy": Skip.BUSY, "stale-epoch": Skip.STALE_EPOCH, "bad-request": Skip.REFUSED}

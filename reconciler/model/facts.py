@@ -133,6 +133,8 @@ class Vbd:
     domid: int
     device: str
     major_minor: tuple[int, int] | None
+    connected: bool = True
+    """Whether the guest's front end may ever have sent a request: it joins only once the guest has run."""
 
 
 @dataclass(frozen=True)
