@@ -8,8 +8,8 @@ from __future__ import annotations
 import datetime
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from reconciler.model.move import Order
 from reconciler.model.placement import Desired, Problem
@@ -18,6 +18,8 @@ from reconciler.moves.journal import Event, EventKind, Record
 from reconciler.report import advice, moves
 from reconciler.report.domains import SETTLED, Events, State, domains
 from reconciler.report.words import clean, moment
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 HISTORY = 50
@@ -48,27 +50,38 @@ class Standing:
     events: Events
 
 
-@dataclass
 class EventsOnce:
-    """Reads the events of an ended journey once: they never change, and a report is written often."""
+    """Reads and tells an ended journey once: it never changes, and reports are made often, in freezes too."""
 
-    read: Events
-    keep: int = 4 * HISTORY
-    _ended: OrderedDict[str, Sequence[Event]] = field(default_factory=OrderedDict)
+    def __init__(self, read: Events, keep: int = 4 * HISTORY) -> None:
+        self._read, self._keep = read, keep
+        self._events: OrderedDict[str, Sequence[Event]] = OrderedDict()
+        self._told: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     def __call__(self, order: Order) -> Sequence[Event]:
-        if order.move_id in self._ended:
-            return self._ended[order.move_id]
-        events = self.read(order)
+        if order.move_id in self._events:
+            return self._events[order.move_id]
+        events = self._read(order)
         if events and events[-1].kind is EventKind.ENDED:
-            self._ended[order.move_id] = events
-            while len(self._ended) > self.keep:
-                self._ended.popitem(last=False)
+            self._remember(self._events, order.move_id, events)
         return events
+
+    def past(self, record: Record) -> dict[str, Any]:
+        """The entry of an ended journey in the history."""
+        name = record.order.move_id
+        if name not in self._told:
+            self._remember(self._told, name, moves.finished(record, self(record.order)))
+        return self._told[name]
+
+    def _remember(self, kept: OrderedDict[str, T], name: str, value: T) -> None:
+        kept[name] = value
+        while len(kept) > self._keep:
+            kept.popitem(last=False)
 
 
 def build(standing: Standing, now: datetime.datetime, version: str) -> dict[str, Any]:
     """The report at this moment."""
+    events = standing.events if isinstance(standing.events, EventsOnce) else EventsOnce(standing.events)
     found = domains(standing.desired, standing.plan, standing.active, standing.finished, standing.events, now)
     commit = _commit(standing)
     states = [State(entry["state"]) for entry in found]
@@ -83,9 +96,7 @@ def build(standing: Standing, now: datetime.datetime, version: str) -> dict[str,
         "counts": {state.value: states.count(state) for state in State},
         "hosts": _hosts(standing),
         "domains": found,
-        "history": [
-            moves.finished(record, standing.events(record.order)) for record in standing.finished[:HISTORY]
-        ],
+        "history": [events.past(record) for record in standing.finished[:HISTORY]],
     }
 
 

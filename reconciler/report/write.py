@@ -30,11 +30,22 @@ def _fitting(report: dict[str, Any], max_bytes: int) -> bytes | None:
     """The report as JSON, with as much of its history, newest first, as there is room for."""
     history = report["history"]
     for kept in (len(history), len(history) // 4, 0):
-        text = json.dumps({**report, "history": history[:kept]}, indent=1, ensure_ascii=False)
-        content = text.encode("utf-8", "replace") + b"\n"
+        content = _text({**report, "history": history[:kept]}).encode("utf-8", "replace")
         if len(content) <= max_bytes:
             return content
     return None
+
+
+def _text(report: dict[str, Any]) -> str:
+    """JSON with a line for each key, and for each element of its lists: to be read, compared and searched."""
+    lines = []
+    for key, value in report.items():
+        if isinstance(value, list) and value:
+            rows = ",\n  ".join(json.dumps(row, ensure_ascii=False) for row in value)
+            lines.append(f"{json.dumps(key)}: [\n  {rows}\n ]")
+        else:
+            lines.append(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n " + ",\n ".join(lines) + "\n}\n"
 
 
 def replace(path: Path, content: bytes) -> None:
