@@ -13,8 +13,8 @@ Reads one JSON request a line on stdin and answers with JSON lines on stdout:
 
 With a claim, the domain's lock is held while the commands run, an epoch older than the one
 stored for the domain is refused, a newer one is stored first, and the first command that does
-not exit 0 ends the script. Children inherit the lock: while one of them lives, even after this
-process has died, nobody else can change that domain here.
+not exit 0 ends the script. While a command runs, even after this process has died, its keeper holds
+the lock and nobody else can change that domain here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -36,53 +35,78 @@ PROTOCOL = 1
 LOCK_PATIENCE_S = 2.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}")
 
-Spawn = Callable[[list[str], str, float, tuple[int, ...]], dict[str, Any]]
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
+
+Spawn = Callable[[list[str], str, float, bool], dict[str, Any]]
 
 
-def spawn(argv: list[str], stdin: str, timeout_s: float, keep_fds: tuple[int, ...]) -> dict[str, Any]:
-    """Run one process. On time-out a claimed one lives on (it holds the lock), a query is killed."""
+def spawn(argv: list[str], stdin: str, timeout_s: float, claimed: bool) -> dict[str, Any]:
+    """Run one process. Past its time a claimed one lives on and keeps the lock; a query is killed."""
+    return change(argv, stdin, timeout_s) if claimed else query(argv, stdin, timeout_s)
+
+
+def change(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
+    """Run a command under a keeper: a fork of this process that holds the domain's lock until it ends.
+
+    The keeper outlives this process and the connection. The command itself does not inherit the lock:
+    `xl restore` leaves a monitor behind that lives as long as the guest.
+    """
+    reader, writer = os.pipe()
+    keeper = os.fork()
+    if keeper == 0:
+        try:
+            os.setsid()
+            os.close(reader)
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            with os.fdopen(writer, "wb") as answer:
+                answer.write(json.dumps(run(argv, stdin)).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    deadline = time.monotonic() + timeout_s
+    said = b""
+    with os.fdopen(reader, "rb", buffering=0) as answer:
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not select.select([answer], [], [], left_s)[0]:
+                return {"timeout": True}
+            more = answer.read(65536)
+            if not more:
+                break
+            said += more
+    os.waitpid(keeper, 0)
+    result: dict[str, Any] = json.loads(said) if said else {"timeout": True}
+    return result
+
+
+def run(argv: list[str], stdin: str) -> dict[str, Any]:
+    """Run a command to its end, however long it takes.
+
+    Its files are in memory: a full disk must not cut them, and a monitor that it leaves behind must
+    neither keep a pipe open nor die of a broken one.
+    """
     began = time.monotonic()
-    environment = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
-    if not keep_fds:
-        return ask(argv, stdin, timeout_s, environment)
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        # Files, not pipes: a child that outlives this process must not die of a broken pipe.
-        given.write(stdin.encode())
-        given.seek(0)
-        try:
-            child = subprocess.Popen(
-                argv,
-                stdin=given,
-                stdout=out,
-                stderr=err,
-                pass_fds=keep_fds,
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as error:
-            return {"exit": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "duration_s": 0.0}
-        try:
-            child.wait(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            return {"timeout": True}
-        out.seek(0)
-        err.seek(0)
-        return {
-            "exit": child.returncode,
-            "stdout": out.read().decode("utf-8", "backslashreplace"),
-            "stderr": err.read().decode("utf-8", "backslashreplace"),
-            "duration_s": round(time.monotonic() - began, 4),
-        }
+    files = [os.fdopen(os.memfd_create(name), "w+b") for name in ("stdin", "stdout", "stderr")]
+    given, out, err = files
+    given.write(stdin.encode())
+    given.seek(0)
+    try:
+        child = subprocess.Popen(argv, stdin=given, stdout=out, stderr=err, env=ENVIRONMENT, cwd="/")
+    except OSError as error:
+        return {"exit": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "duration_s": 0.0}
+    child.wait()
+    for file in files:
+        file.seek(0)
+    return told(child.returncode, out.read(), err.read(), began)
 
 
-def ask(argv: list[str], stdin: str, timeout_s: float, environment: dict[str, str]) -> dict[str, Any]:
+def query(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
     """Run a query through pipes: a full disk must not cut what it prints and so make things look absent."""
     began = time.monotonic()
     pipe = subprocess.PIPE
     try:
         child = subprocess.Popen(
-            argv, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, cwd="/", start_new_session=True
+            argv, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT, cwd="/", start_new_session=True
         )
     except OSError as error:
         return {"exit": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "duration_s": 0.0}
@@ -92,8 +116,12 @@ def ask(argv: list[str], stdin: str, timeout_s: float, environment: dict[str, st
         os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
         return {"timeout": True}
+    return told(child.returncode, out, err, began)
+
+
+def told(code: int, out: bytes, err: bytes, began: float) -> dict[str, Any]:
     return {
-        "exit": child.returncode,
+        "exit": code,
         "stdout": out.decode("utf-8", "backslashreplace"),
         "stderr": err.decode("utf-8", "backslashreplace"),
         "duration_s": round(time.monotonic() - began, 4),
@@ -129,11 +157,10 @@ class Guard:
             commands, claim = check(request)
             if claim:
                 lock = self._take(*claim)
-            keep = (lock,) if claim else ()
             for index, command in enumerate(commands):
                 if claim and gone():
                     raise Refused("busy", "the asker hung up")
-                result = self.spawn(command["argv"], command["stdin"], command["timeout_s"], keep)
+                result = self.spawn(command["argv"], command["stdin"], command["timeout_s"], bool(claim))
                 yield {"id": ident, "index": index, **result}
                 if claim and result.get("exit") != 0:
                     break
@@ -212,7 +239,8 @@ def check(request: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, int
 
 def main() -> int:
     """Serve stdin until it ends. Two arguments name other state and run folders, for tests."""
-    state_dir, run_dir = sys.argv[1:3] if len(sys.argv) == 3 else ("/var/lib/xen-reconciler", "/run/xen-reconciler")
+    usual = ["/var/lib/xen-reconciler", "/run/xen-reconciler"]
+    state_dir, run_dir = sys.argv[1:3] if len(sys.argv) == 3 else usual
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.umask(0o077)  # images hold guests' memory, resource files hold secrets
     guard = Guard(state_dir, run_dir)

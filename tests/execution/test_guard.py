@@ -123,6 +123,17 @@ def test_a_command_past_its_time_keeps_the_lock_even_when_the_guard_is_killed(
         second.process.wait()
 
 
+def test_what_a_command_leaves_behind_does_not_hold_the_lock(talk: Talk, tmp_path: Path) -> None:
+    """`xl restore` leaves a monitor behind for as long as the guest lives."""
+    note = tmp_path / "pid"
+    leave = ["sh", "-c", f"setsid sleep 60 & echo $! > {note}"]
+    began = time.monotonic()
+    assert talk.ask(leave, epoch=1)[0]["exit"] == 0
+    assert talk.ask(["true"], epoch=1)[0]["exit"] == 0
+    assert time.monotonic() - began < 10
+    os.kill(int(note.read_text()), signal.SIGKILL)
+
+
 def test_a_query_past_its_time_is_ended(talk: Talk, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     talk.ask(["sh", "-c", f"echo $$ > {note}; exec sleep 60"], timeout_s=0.5)
