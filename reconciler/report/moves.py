@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
-from reconciler.model.move import Direction, Prediction, Progress, Reason, Status
+from reconciler.model.move import Direction, Phase, Prediction, Progress, Reason, Status
 from reconciler.moves import recipe
 from reconciler.moves.journal import Event, EventKind, Record
 from reconciler.moves.mirror import Sync
@@ -208,6 +208,7 @@ def standing(record: Record, times: Timings) -> str | None:
         return None
     if progress.direction is Direction.BACK:
         return source
-    if any(step.step in recipe.START_STEPS and step.ended for step in times.steps):
+    started = any(step.step in recipe.START_STEPS and step.ended for step in times.steps)
+    if started or phase_of(order, progress.step) is Phase.SETTLE:
         return order.target.name
     return None if recipe.START_STEPS & progress.tried else source

@@ -144,9 +144,10 @@ def _freezes(record: Record, events: Sequence[Event]) -> tuple[Freeze, ...]:
                 suspended = (event.at, step.phase)
             elif event.kind is EventKind.OUTCOME and _never_started(event):
                 suspended = None
-        elif step.freeze_ends and suspended is not None:
-            answered = event.kind is EventKind.OUTCOME and _all_succeeded(event)
-            if answered or event.kind in (EventKind.DONE, EventKind.ENDED):
+        elif suspended is not None and (step.freeze_ends or step.phase is Phase.SETTLE):
+            # Settle begins only once the target was seen running, whatever way led there.
+            answered = step.freeze_ends and event.kind is EventKind.OUTCOME and _all_succeeded(event)
+            if answered or event.kind in (EventKind.DONE, EventKind.ENDED) or step.phase is Phase.SETTLE:
                 kind = _kind(suspended[1], Direction(event.direction))
                 predicted_s = _predicted_s(prediction, kind)
                 found.append(Freeze(suspended[0], event.at, kind, predicted_s, exact=answered))

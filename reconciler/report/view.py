@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from reconciler.report.plan_view import render_plan
 from reconciler.report.words import size, span
+
+__all__ = ["page", "render", "render_plan"]
 
 STYLES = {
     "in-place": "green",
@@ -36,6 +39,11 @@ def render(report: Json, console: Console, history: int = 10) -> None:
     """Print the page: commit, hosts, domains, moves under way, trouble, the last finished moves."""
     for part in _parts(report, history):
         console.print(part, soft_wrap=False)
+
+
+def page(report: Json, history: int = 10) -> Group:
+    """The same as one thing to draw, for a live display."""
+    return Group(*_parts(report, history))
 
 
 def _parts(report: Json, history: int) -> Iterator[RenderableType]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from reconciler.model.move import Reason
+from reconciler.model.move import Phase, Reason
 from reconciler.model.placement import Desired, Problem
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.journal import Event, Journal
 from reconciler.report.build import HISTORY, EventsOnce, Source, Standing, build
+from reconciler.report.domains import State
 from tests.report import factory
 from tests.report.factory import COMMIT, Story, in_place
 
@@ -44,7 +46,11 @@ def test_the_schema_is_one_and_closed() -> None:
             assert part["additionalProperties"] is False, name
             assert part["required"] == list(part["properties"]), name
             assert all("description" in each or "$ref" in each for each in part["properties"].values()), name
-    assert schema["$defs"]["reason"]["enum"] == [reason.value for reason in Reason]
+    parts = schema["$defs"]
+    assert {reason.value for reason in Reason} <= set(parts["reason"]["enum"])
+    assert [phase.value for phase in Phase] == parts["phase"]["properties"]["phase"]["enum"]
+    assert [state.value for state in State] == list(schema["properties"]["counts"]["properties"])
+    assert {state.value for state in State} == set(parts["domain"]["properties"]["state"]["enum"])
 
 
 def test_nothing_is_known_yet(journal: Journal) -> None:
@@ -210,6 +216,31 @@ class TestUnderWay:
         story.intent().outcome().done()
         assert moving(story)["last_error"] is None
 
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ({"exit": None, "no_answer": "connection lost"}, "connection lost"),
+            ({"exit": None, "skipped": "busy"}, "busy"),
+        ],
+    )
+    def test_a_command_without_an_answer(self, journal: Journal, row: dict[str, Any], words: str) -> None:
+        story = Story(journal, factory.order()).until("target-drbd-up").intent().outcome(**row)
+        assert moving(story)["last_error"]["text"] == f"xen1: «xl it»: {words}"
+
+    def test_a_host_that_is_silent_for_a_moment(self, journal: Journal) -> None:
+        story = Story(journal, factory.order()).until("ship").wait(5)
+        story.progress = replace(story.progress, unknown_since=story.now)
+        error = moving(story.waits(why="xen2: no answer"))["last_error"]
+        assert (error["text"], error["reason"]) == ("xen2: no answer", None)
+        assert error["safe"].startswith("Stopped, not lost")
+        assert error["page"].endswith("#retried")
+
+    def test_two_runners(self, journal: Journal) -> None:
+        story = Story(journal, factory.order()).until("source-drbd-down")
+        entry = moving(story.held(Reason.TWO_RUNNERS, "web1 is running on xen1 as well"))
+        assert entry["observed_host"] is None
+        assert entry["last_error"]["safe"].startswith("NOT SAFE")
+
     def test_held(self, journal: Journal) -> None:
         story = (
             Story(journal, factory.order())
@@ -265,6 +296,13 @@ class TestEnded:
         assert [freeze["kind"] for freeze in past["freezes"]] == ["attach", "cutover"]
         assert past["duration_s"] == pytest.approx(sum(phase["duration_s"] for phase in past["phases"]))
 
+    def test_moved_while_another_host_was_committed(self, journal: Journal) -> None:
+        story = Story(journal, factory.order()).finish()
+        item = Item("web1", ItemKind.MOVE, "xen2", "xen1", order=story.order)
+        desired = factory.desired("web1", host="xen1")
+        entry = domain(made(factory.standing(journal, desired, factory.plan(item))))
+        assert (entry["state"], entry["desired_host"], entry["observed_host"]) == ("later", "xen1", "xen2")
+
     def test_gone_back_keeps_the_first_reason(self, journal: Journal) -> None:
         story = Story(journal, factory.order()).until("ship").turned_back(Reason.STEP_FAILED, "no route")
         story.held(Reason.UNREACHABLE, "xen1 is silent").finish()
@@ -312,3 +350,8 @@ def test_events_of_an_ended_journey_are_read_once(journal: Journal) -> None:
     story.finish()
     assert events(story.order) == events(story.order) == story.events
     assert len(read) == 3
+    other = Story(journal, factory.provision()).finish()
+    events._keep = 1
+    assert events(other.order)
+    assert events(story.order)
+    assert read[3:] == [other.order.move_id, story.order.move_id]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.model.move import Order, Phase, Reason
+from reconciler.model.move import Direction, Order, Phase, Reason
 from reconciler.moves.journal import Journal
 from reconciler.report.timings import Freeze, FreezeKind, Timings, sample, timings
 from tests.report import factory
@@ -136,6 +136,16 @@ def test_going_back_without_a_suspension_is_no_freeze(story: Story) -> None:
     assert [freeze.kind for freeze in read(story).freezes] == [FreezeKind.ATTACH]
 
 
+def test_a_journey_found_in_settle_on_its_way_back(story: Story) -> None:
+    """The target was seen running while the move went back: the freeze ended unseen before that."""
+    story.until("go").intent().wait(5).turned_back(Reason.STEP_FAILED, "no answer").wait(5)
+    settle = story.progress.at("source-drbd-down", story.now)
+    story.progress = replace(settle, direction=Direction.FORWARD)
+    story.act(1)
+    freeze = read(story).freezes[-1]
+    assert (freeze.kind, freeze.ended is not None, freeze.exact) == (FreezeKind.CUTOVER, True, False)
+
+
 def test_a_clock_set_back_gives_no_negative_time() -> None:
     before = factory.START - datetime.timedelta(hours=1)
     assert Freeze(factory.START, before, FreezeKind.ATTACH, 1.0, True).seconds == 0.0
@@ -144,7 +154,7 @@ def test_a_clock_set_back_gives_no_negative_time() -> None:
 def test_a_step_of_another_version_is_kept_without_a_phase(story: Story) -> None:
     story.until("sync")
     story.progress = replace(story.progress, step="pivot-of-the-future")
-    story.waits()
+    story.intent()
     times = read(story)
     assert times.steps[-1].step == "pivot-of-the-future"
     assert times.steps[-1].phase is None

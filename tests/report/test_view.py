@@ -13,8 +13,7 @@ from reconciler.model.placement import Problem
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.journal import Journal
 from reconciler.report.build import Source, build
-from reconciler.report.plan_view import render_plan
-from reconciler.report.view import render
+from reconciler.report.view import render, render_plan
 from reconciler.report.words import clean, size, span
 from tests.report import factory
 from tests.report.factory import COMMIT, Story, in_place
