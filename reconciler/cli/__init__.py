@@ -11,10 +11,11 @@ import click
 from rich.console import Console
 
 from reconciler import __version__
+from reconciler.cli.demo import demo
 from reconciler.config import Config, load_config
 from reconciler.daemon import converge, look_once, serve
 from reconciler.errors import ReconcilerError
-from reconciler.report import view
+from reconciler.report import plan_view, view
 from reconciler.source import load
 
 DEFAULT_CONFIG = "/etc/xen-reconciler/config.yaml"
@@ -92,9 +93,9 @@ def plan(config_file: Path, as_json: bool) -> None:
         click.echo("no good commit is known: nothing can be planned", err=True)
         sys.exit(1)
     if as_json:
-        click.echo(json.dumps(view.plan_json(found), indent=2))
+        click.echo(json.dumps(plan_view.as_json(found), indent=2))
     else:
-        view.render_plan(found, Console())
+        plan_view.render_plan(found, Console())
     sys.exit(1 if intent.problems or intent.trouble else found.exit_code)
 
 
@@ -124,6 +125,9 @@ def status(config_file: Path, as_json: bool) -> None:
         click.echo(_read_report(report_file))
     else:
         _show_report(report_file)
+
+
+main.add_command(demo)
 
 
 def _read_report(path: Path) -> str:

@@ -76,7 +76,7 @@ def _wait(folder: Path, host: str, console: Console, daemon: subprocess.Popen[by
         while time.monotonic() < deadline and daemon.poll() is None:
             report = _report(folder)
             if report:
-                live.update(view.as_renderable(report))
+                live.update(view.page(report))
                 web1: dict[str, Any] = next((row for row in report["domains"] if row["name"] == "web1"), {})
                 if web1.get("state") == "in-place" and web1.get("observed_host") == host:
                     return True

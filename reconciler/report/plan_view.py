@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
@@ -107,3 +108,26 @@ def summary(plan: Plan) -> str:
     counts = {kind: sum(item.kind is kind for item in plan.items) for kind in ItemKind}
     told = [f"{counts[kind]} {words}" for kind, words, always in SUMMARY if always or counts[kind]]
     return f"Plan: {', '.join(told)}"
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan for programs: what `reconciler plan --json` prints."""
+    return {
+        "commit": plan.commit,
+        "exit_code": plan.exit_code,
+        "hosts": {name: clean(word) for name, word in plan.hosts.items()},
+        "items": [
+            {
+                "domain": item.domain,
+                "kind": item.kind.value,
+                "wanted": item.wanted,
+                "found": item.found,
+                "why": clean(item.why) or None,
+                "notes": [clean(note) for note in item.notes],
+                "sync_s": item.prediction.sync_s if item.prediction else None,
+                "freeze_attach_s": item.prediction.freeze_attach_s if item.prediction else None,
+                "freeze_cutover_s": item.prediction.freeze_cutover_s if item.prediction else None,
+            }
+            for item in plan.items
+        ],
+    }
