@@ -51,8 +51,9 @@ def main(verbose: bool) -> None:
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
-    for noisy in ("paramiko", "watchdog"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What goes wrong with a connection is told by the outcome of the command, once and in our words.
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    logging.getLogger("watchdog").setLevel(logging.WARNING)
 
 
 def _config(path: Path) -> Config:

@@ -67,7 +67,9 @@ class LiveWorld:
                     return True
                 if self.world.now_s >= deadline:
                     return False
-            if self.stopped.wait(TICK_S):
+                wakes = min([deadline, *(job.wake_at_s for job in self.world.jobs)])
+                pause_s = min(TICK_S, max(0.001, (wakes - self.world.now_s) / self.speed))
+            if self.stopped.wait(pause_s):
                 return False
 
     def tick(self) -> None:
@@ -159,7 +161,10 @@ class HostServer:
         finally:
             # «exec accepted» is sent by another thread after this one began: a close must not overtake it.
             time.sleep(max(0.0, earliest_close - time.monotonic()))
-            channel.close()
+            try:
+                channel.close()
+            except (OSError, EOFError):
+                pass  # the other side was quicker
 
     def _install(self, channel: paramiko.Channel, path: str) -> int:
         content = b""
