@@ -168,9 +168,16 @@ VBDS: Query[tuple[Vbd, ...]] = Query(
 )
 
 
+_SAVE = 'xl save "$1" "$2.part" && mv -T "$2.part" "$2"'
+
+
 def save(domain: str, image: str, timeout_s: float) -> Command:
-    """Suspend, write the image and destroy. On failure xl resumes the guest by itself."""
-    return Command(("xl", "save", domain, image), timeout_s=timeout_s)
+    """Suspend, write the image and destroy. On failure xl resumes the guest by itself.
+
+    The file gets its name only after xl has ended well, in the same process, so that a lost connection
+    can't come between: an image that has its name is whole. The names are arguments, not shell text.
+    """
+    return Command(("sh", "-c", _SAVE, "save", domain, image), timeout_s=timeout_s)
 
 
 def restore_paused(image: str, timeout_s: float) -> Command:

@@ -9,10 +9,10 @@ from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.errors import UnknownFact
-from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Runner, Skip, Skipped
+from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Runner, Skipped
 from reconciler.model.facts import View
 from reconciler.model.move import Direction, Order, Progress, Side, Status
-from reconciler.moves import machine, recipe
+from reconciler.moves import guards, machine, recipe
 from reconciler.moves.journal import EventKind, Journal
 from reconciler.moves.step import Looks, Step, Verdict, Views
 from reconciler.observed.survey import ask_all
@@ -47,6 +47,7 @@ class Executor:
         `stop` is asked between steps: a step that has begun is always seen through.
         """
         seen = Seen(self._clock)
+        progress = machine.recovered(progress)
         while not progress.ended and not stop():
             step = recipe.find(order, progress.direction, progress.step)
             verdict = self._judge(order, progress, step, seen)
@@ -88,43 +89,48 @@ class Executor:
 
     def _act(self, order: Order, progress: Progress, step: Step, seen: Seen) -> tuple[Progress, float]:
         actions = step.act(order, progress, seen.views(order))
-        progress = replace(progress, tried=progress.tried | {step.name})
+        progress = replace(progress, tried=progress.tried | {step.name}, pending=True)
         planned = [
             {"host": order.host(action.side).name, "argv": list(command.argv)}
             for action in actions
             for command in action.commands
         ]
-        self._journal.record(
-            order, progress, self._clock.now(), EventKind.INTENT, detail={"commands": planned}
-        )
-        self._changed()
+        if guards.on("intent-first"):
+            self._journal.record(
+                order, progress, self._clock.now(), EventKind.INTENT, detail={"commands": planned}
+            )
+            self._changed()
         seen.forget()
         ran: Ran = []
         for action in actions:
             host = order.host(action.side).name
-            outcomes = self._runner.run(host, action.script(order))
+            outcomes = self._runner.run(host, action.script(order, progress))
             ran += [
                 (host, command, outcome) for command, outcome in zip(action.commands, outcomes, strict=True)
             ]
             if not all(isinstance(outcome, Answer) and outcome.ok for outcome in outcomes):
                 break
-        progress = machine.after(progress, ran)
         now = self._clock.now()
-        pause_s = 0.0
-        refusal = machine.stale(ran)
-        if refusal is not None:
-            progress, pause_s = machine.hold_stale(progress, refusal, now), machine.HOLD_RETRY_S
-        elif _busy(ran):
-            # A command of an earlier daemon still runs there: wait for its end, it counts as no attempt.
-            progress, pause_s = replace(progress, attempts=progress.attempts - 1), machine.POLL_S
+        busy_since, progress = progress.busy_since, machine.after(progress, ran)
         self._journal.record(
             order, progress, now, EventKind.OUTCOME, detail={"commands": [_told(*row) for row in ran]}
         )
         self._changed()
+        if (refusal := machine.stale(ran)) is not None:
+            paused = machine.hold_stale(progress, refusal, now)
+        elif (why := machine.still_busy(ran)) is not None:
+            paused = machine.busy(order, replace(progress, busy_since=busy_since), why, now)
+        else:
+            self._look_ahead(order, progress, step, seen)
+            return progress, 0.0
+        self._record(order, progress, paused.progress)
+        return paused.progress, paused.seconds
+
+    def _look_ahead(self, order: Order, progress: Progress, step: Step, seen: Seen) -> None:
+        """What this step's second look and the next step's first need, in one round trip."""
         following = recipe.following(order, progress.direction, step.name)
-        if not pause_s and following is not None and not following.fresh:
+        if following is not None and not following.fresh:
             self._look(order, _both(step.looks(order, progress), following.looks(order, progress)), seen)
-        return progress, pause_s
 
     def _record(self, order: Order, before: Progress, after: Progress) -> None:
         if after == before:
@@ -169,10 +175,6 @@ class Seen:
 
     def views(self, order: Order) -> Views:
         return Views({side: self._views.get(side, View(order.host(side).name)) for side in order.sides})
-
-
-def _busy(ran: Ran) -> bool:
-    return any(isinstance(outcome, Skipped) and outcome.why is Skip.BUSY for _, _, outcome in ran)
 
 
 def _both(one: Looks, other: Looks) -> Looks:

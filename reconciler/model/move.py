@@ -58,6 +58,7 @@ class Reason(enum.Enum):
     TWO_RUNNERS = "two-runners"
     OUTCOME_UNKNOWN = "start-outcome-unknown"
     STALE_EPOCH = "stale-epoch"
+    BUSY = "host-busy"
     PLACEMENT_CHANGED = "placement-changed"
 
 
@@ -124,6 +125,8 @@ class Order:
     autostart: bool
     prediction: Prediction
     provision: Provision | None = None
+    source_boot: str = ""
+    target_boot: str = ""
 
     @property
     def move_id(self) -> str:
@@ -137,9 +140,13 @@ class Order:
     def tag(self) -> str:
         return f"xr.move.{self.move_id}"
 
-    @property
-    def claim(self) -> Claim:
-        return Claim(self.domain, self.epoch)
+    def claim(self, serial: int) -> Claim:
+        """The right to change things, `serial` uncertainties after the journey began."""
+        return Claim(self.domain, self.epoch + serial)
+
+    def boot(self, side: Side) -> str:
+        """The boot id the host had when the journey was planned."""
+        return self.source_boot if side is Side.SOURCE else self.target_boot
 
     @property
     def config_path(self) -> str:
@@ -166,7 +173,12 @@ class Order:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a journey is. `tried` holds the names of all steps whose intent was ever recorded."""
+    """How far a journey is. `tried` holds the names of all steps whose intent was ever recorded.
+
+    `serial` counts the times when it was not certain that no command of this journey could still come
+    late: an answer that did not arrive, a restart inside a step, a turn. It is part of every later
+    claim, so that a host refuses the late one. `pending` is set while a step's commands are out.
+    """
 
     direction: Direction
     step: str
@@ -179,6 +191,9 @@ class Progress:
     retry_at: datetime.datetime | None = None
     sync_percent: float | None = None
     unknown_since: datetime.datetime | None = None
+    busy_since: datetime.datetime | None = None
+    serial: int = 0
+    pending: bool = False
 
     @property
     def ended(self) -> bool:
@@ -194,4 +209,5 @@ class Progress:
             step_began=now,
             retry_at=None,
             unknown_since=None,
+            busy_since=None,
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.facts import Connection, DiskState, Role
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import look
+from reconciler.moves import guards, look
 from reconciler.moves.common import (
     CreateMetadataVolumes,
     DropFolder,
@@ -22,6 +22,9 @@ from reconciler.moves.common import (
     bring_up,
 )
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
+
+ATTACH_SUSPEND = "attach-suspend"
+ATTACH_UNPAUSE = "attach-unpause"
 
 
 class TakeEpoch(Step):
@@ -35,10 +38,10 @@ class TakeEpoch(Step):
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         for side in order.sides:
-            stored = views[side].get(files.EPOCHS).get(order.domain, 0)
-            if stored > order.epoch:
+            stored, mine = views[side].get(files.EPOCHS).get(order.domain, 0), order.epoch + progress.serial
+            if stored > mine:
                 return wrong(f"{order.host(side).name} already knows epoch {stored} of {order.domain}")
-            if stored < order.epoch:
+            if stored < mine:
                 return READY
         return DONE
 
@@ -100,12 +103,13 @@ class SourcePrimary(Step):
         running = look.domain(view, order)
         if running is not None and look.on_drbd(view, order, running):
             return wrong(f"{host}: {order.domain} runs on {look.describe(found)}")
-        if found.connection not in (
+        alone = found.connection in (
             None,
             Connection.CONNECTING,
             Connection.UNCONNECTED,
             Connection.STANDALONE,
-        ):
+        )
+        if not guards.passed("peer-first", alone):
             return wrong(
                 f"{host}: a peer has connected before the source was made primary: {look.describe(found)}"
             )
@@ -121,9 +125,9 @@ STEPS: tuple[Step, ...] = (
     WriteResourceFile("source-resource-file", Phase.ATTACH, Side.SOURCE),
     SourceUp(),
     SourcePrimary(),
-    Suspend("attach-suspend", Phase.ATTACH, look.ATTACH_IMAGE),
+    Suspend(ATTACH_SUSPEND, Phase.ATTACH, look.ATTACH_IMAGE),
     Flip("attach-flip", Phase.ATTACH, Side.SOURCE, to_drbd=True),
     RestorePaused("attach-restore", Phase.ATTACH, Side.SOURCE, look.ATTACH_IMAGE, on_drbd=True),
-    Unpause("attach-unpause", Phase.ATTACH, Side.SOURCE),
+    Unpause(ATTACH_UNPAUSE, Phase.ATTACH, Side.SOURCE),
     DropFolder("attach-drop-image", Phase.ATTACH, Side.SOURCE),
 )

@@ -7,13 +7,16 @@ no copy of the domain, so the source need not wait for it.
 
 from __future__ import annotations
 
+import enum
+
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DiskState, DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import look
+from reconciler.moves import guards, look
+from reconciler.moves.attach import ATTACH_SUSPEND, ATTACH_UNPAUSE
 from reconciler.moves.common import flip_commands, resource_path
-from reconciler.moves.cutover import TARGET_RESTORE
+from reconciler.moves.cutover import CUTOVER_SUSPEND, GO, TARGET_RESTORE
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
 SOURCE_LOOKS = (xl.DOMAINS, xl.VBDS)
@@ -25,27 +28,109 @@ def uses_drbd(order: Order, views: Views) -> bool:
     return seen is not None and look.on_drbd(views.source, order, seen)
 
 
+class Fence(Step):
+    """A host refuses every command of this journey that was sent before it turned back and comes late.
+
+    To store the newer epoch the host's lock had to be free, so none of those commands runs there either.
+    Before anything was restored on the target, the way back does not wait for the target.
+    """
+
+    phase = Phase.BACK
+
+    def __init__(self, name: str, side: Side, *, always: bool) -> None:
+        self.name, self.side, self.always = name, side, always
+
+    def _needed(self, progress: Progress) -> bool:
+        return self.always or TARGET_RESTORE in progress.tried
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {self.side: (files.EPOCHS,)} if self._needed(progress) else {}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if not self._needed(progress):
+            return DONE
+        stored, mine = views[self.side].get(files.EPOCHS).get(order.domain, 0), order.epoch + progress.serial
+        if stored > mine:
+            return wrong(f"{order.host(self.side).name} already knows epoch {stored} of {order.domain}")
+        return DONE if guards.passed("fence", stored == mine) else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(self.side, (files.NOTHING,)),)
+
+
 class TargetDestroyed(Step):
-    """The target holds no copy of the domain; a paused one that never ran was destroyed."""
+    """The target holds no copy of the domain; a paused one that never ran was destroyed.
+
+    A copy that runs there, or that is gone though the start was tried, ends the way back instead.
+    """
 
     name = "back-target-destroyed"
     phase = Phase.BACK
+    fresh = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (xl.DOMAINS,)} if TARGET_RESTORE in progress.tried else {}
+        return {Side.TARGET: (xl.DOMAINS, xl.VBDS)} if TARGET_RESTORE in progress.tried else {}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         if TARGET_RESTORE not in progress.tried:
             return DONE
         seen = look.domain(views.target, order)
         if seen is None:
-            return DONE
-        if seen.state is DomainState.PAUSED and seen.cpu_s == 0.0:
-            return READY
+            provably = GO not in progress.tried or self.name in progress.tried
+            return DONE if guards.passed("back-ran-there", provably) else ran_there(order)
+        if look.never_ran(views.target, seen):
+            return READY if guards.on("back-target-gone") else DONE
+        if seen.state is DomainState.RUNNING:
+            return ran_there(order)
         return wrong(f"{order.domain} is {seen.state.value} on {order.target.name} and may have run there")
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.TARGET, (xl.destroy(order.domain),)),)
+
+
+def ran_there(order: Order) -> Verdict:
+    return Verdict(Mark.WRONG, f"{order.domain} may have run on {order.target.name}", ran_there=True)
+
+
+class Home(enum.Enum):
+    """How a domain that is not on the source comes back there."""
+
+    IMAGE = "from its saved image"
+    CONFIG = "from its configuration, after a reboot of its host"
+    DOWN = "not at all: it stopped by itself, or its host rebooted and does not start it"
+    LOST = "unknown: it was to be suspended, and there is no whole image"
+
+
+HOME_LOOKS = (files.BOOT_ID, files.IMAGES)
+
+
+def way_home(order: Order, progress: Progress, views: Views) -> Home:
+    """What brings a domain back that is not on the source, once the target can't run it.
+
+    An image is good for one start, on the boot it was saved on: after that the disks have gone on, and
+    memory that does not know about it would destroy them.
+    """
+    if not guards.passed("image-this-boot", look.same_boot(views.source, order, Side.SOURCE)):
+        return Home.CONFIG if order.autostart else Home.DOWN
+    name = saved_image(progress)
+    if name is None:
+        return Home.DOWN
+    if look.image_size(views.source, order, name) > 0:
+        return Home.IMAGE
+    unfinished = views.source.get(files.IMAGES).get(f"{look.image(order, name)}.part", 0)
+    return Home.LOST if unfinished else Home.DOWN
+
+
+def saved_image(progress: Progress) -> str | None:
+    """The image to go back to; None when the domain may have run since it was saved, or never was."""
+    if not guards.passed("image-once", SourceRuns.name not in progress.tried):
+        return None
+    if CUTOVER_SUSPEND in progress.tried:
+        return look.CUTOVER_IMAGE
+    used = ATTACH_UNPAUSE in progress.tried
+    if ATTACH_SUSPEND in progress.tried and guards.passed("image-once", not used):
+        return look.ATTACH_IMAGE
+    return None
 
 
 class SourceWrongDestroyed(Step):
@@ -55,7 +140,7 @@ class SourceWrongDestroyed(Step):
     phase = Phase.BACK
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (*SOURCE_LOOKS, lvm.VOLUMES, files.IMAGES)}
+        return {Side.SOURCE: (*SOURCE_LOOKS, *HOME_LOOKS, lvm.VOLUMES)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
@@ -66,20 +151,12 @@ class SourceWrongDestroyed(Step):
             return wait(f"{order.domain} is {seen.state.value} on {view.host}")
         if look.on_drbd(view, order, seen) or look.on_volumes(view, order, Side.SOURCE, seen):
             return DONE
-        if saved_image(order, views) is None:
+        if way_home(order, progress, views) not in (Home.IMAGE, Home.CONFIG):
             return wrong(f"{order.domain} is paused on {view.host} with wrong devices and has no saved image")
         return READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.SOURCE, (xl.destroy(order.domain),)),)
-
-
-def saved_image(order: Order, views: Views) -> str | None:
-    """The image to go back to: the later one when both are there."""
-    for name in (look.CUTOVER_IMAGE, look.ATTACH_IMAGE):
-        if look.image_size(views.source, order, name) > 0:
-            return name
-    return None
 
 
 class SourceDetached(Step):
@@ -127,14 +204,14 @@ class SourceFlipped(Step):
 
 
 class SourceRestored(Step):
-    """The domain is on the source, from its saved image, on its own volumes."""
+    """The domain is on the source on its own volumes or on DRBD, unless it stopped by itself."""
 
     name = "back-source-restore"
     phase = Phase.BACK
     max_attempts = 3
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (*SOURCE_LOOKS, files.IMAGES, lvm.VOLUMES)}
+        return {Side.SOURCE: (*SOURCE_LOOKS, *HOME_LOOKS, lvm.VOLUMES)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
@@ -145,19 +222,28 @@ class SourceRestored(Step):
             return wrong(
                 f"{order.domain} on {view.host} has wrong devices open: {look.devices_text(view, seen)}"
             )
-        if saved_image(order, views) is None:
-            return wrong(f"{order.domain} is not on {view.host} and no saved image of it is there")
-        return READY
+        match way_home(order, progress, views):
+            case Home.IMAGE | Home.CONFIG:
+                return READY
+            case Home.DOWN:
+                return DONE
+            case Home.LOST:
+                folder = look.images_folder(order)
+                return wrong(
+                    f"{order.domain} is not on {view.host} and its image in {folder} is not whole; its disks "
+                    f"are: start it there with «xl create {order.config_path}»"
+                )
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        name = saved_image(order, views)
-        assert name is not None
+        name = saved_image(progress)
+        if name is None or way_home(order, progress, views) is Home.CONFIG:
+            return (Action(Side.SOURCE, (xl.create_paused(order.config_path),)),)
         command = xl.restore_paused(look.image(order, name), order.policy.suspend_timeout_s)
         return (Action(Side.SOURCE, (command,)),)
 
 
 class SourceRuns(Step):
-    """The domain runs on the source."""
+    """The domain runs on the source, unless it stopped by itself."""
 
     name = "back-source-unpause"
     phase = Phase.BACK
@@ -165,19 +251,21 @@ class SourceRuns(Step):
     freeze_ends = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        if TARGET_RESTORE in progress.tried:
-            return {Side.SOURCE: (xl.DOMAINS,), Side.TARGET: (xl.DOMAINS,)}
-        return {Side.SOURCE: (xl.DOMAINS,)}
+        source = {Side.SOURCE: (xl.DOMAINS, *HOME_LOOKS)}
+        return {**source, Side.TARGET: (xl.DOMAINS,)} if TARGET_RESTORE in progress.tried else source
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         if TARGET_RESTORE in progress.tried:
             other = look.domain(views.target, order)
-            if other is not None:
+            if not guards.passed("back-target-gone", other is None):
+                assert other is not None
                 both = other.state is DomainState.RUNNING
                 text = f"{order.domain} is {other.state.value} on {order.target.name}"
                 return Verdict(Mark.WRONG, text, two_runners=both)
         seen = look.domain(views.source, order)
         if seen is None:
+            if way_home(order, progress, views) is Home.DOWN:
+                return DONE
             return wrong(f"{order.domain} is not on {views.source.host}")
         if seen.state is DomainState.RUNNING:
             return DONE
@@ -213,12 +301,14 @@ class SourceLeftovers(Step):
     phase = Phase.BACK
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (*SOURCE_LOOKS, lvm.VOLUMES, files.IMAGES, files.RESOURCE_FILES, drbd.RESOURCES)}
+        asked = (*SOURCE_LOOKS, *HOME_LOOKS, lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES)
+        return {Side.SOURCE: asked}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
         view = views.source
         commands: list[Command] = []
-        if saved_image(order, views) is not None:
+        folder = look.images_folder(order) + "/"
+        if any(path.startswith(folder) for path in view.get(files.IMAGES)):
             commands.append(files.remove_folder(look.images_folder(order)))
         if look.resource(view, order) is None:
             for disk in order.disks:
@@ -233,7 +323,8 @@ class SourceLeftovers(Step):
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.source, order)
-        if seen is None or seen.state is not DomainState.RUNNING:
+        down = seen is None and way_home(order, progress, views) is Home.DOWN
+        if not down and (seen is None or seen.state is not DomainState.RUNNING):
             return wrong(f"{order.domain} does not run on {views.source.host}; nothing is removed")
         return READY if self._commands(order, views) else DONE
 
@@ -315,7 +406,9 @@ class TargetCleaned(Step):
 
 
 STEPS: tuple[Step, ...] = (
+    Fence("back-target-fence", Side.TARGET, always=False),
     TargetDestroyed(),
+    Fence("back-source-fence", Side.SOURCE, always=True),
     SourceWrongDestroyed(),
     SourceDetached(),
     SourceFlipped(),
@@ -323,6 +416,7 @@ STEPS: tuple[Step, ...] = (
     SourceRuns(),
     SourceAutostart(),
     SourceLeftovers(),
+    Fence("back-target-fence-late", Side.TARGET, always=True),
     TargetDetached(),
     TargetCleaned(),
 )

@@ -6,7 +6,7 @@ from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import look
+from reconciler.moves import guards, look
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
 
 MIB = 1024**2
@@ -79,7 +79,7 @@ class CreateMetadataVolumes(Step):
             found = look.volume(view, group, name)
             # On the source an earlier move of this domain may have left its metadata volume in use.
             ours = order.tag if self.side is Side.TARGET else f"xr.move.{order.domain}-"
-            if found and not any(tag.startswith(ours) for tag in found.tags):
+            if found and not guards.passed("own-volumes", any(tag.startswith(ours) for tag in found.tags)):
                 return wrong(f"{host}: {found.path} exists and is not of this move; it is never reused")
             if found and found.size_bytes < size:
                 return wrong(f"{host}: {found.path} has {found.size_bytes} bytes, {size} are needed")
@@ -124,16 +124,18 @@ class Suspend(Step):
         self.name, self.phase, self.image = name, phase, image
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (xl.DOMAINS, xl.VBDS, files.IMAGES, files.SPACE)}
+        return {Side.SOURCE: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, files.IMAGES, files.SPACE)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
         seen = look.domain(view, order)
         where = f"{order.domain} on {order.host(Side.SOURCE).name}"
+        if not guards.passed("image-this-boot", look.same_boot(view, order, Side.SOURCE)):
+            return wrong(look.rebooted_text(order, Side.SOURCE))
         if seen is None:
             if self.name in progress.tried and look.image_size(view, order, self.image) > 0:
                 return DONE
-            return wrong(f"{where} is not running any more and no saved image of it is there")
+            return wrong(f"{where} is not running any more and no whole saved image of it is there")
         if seen.state is DomainState.RUNNING:
             if self.phase is Phase.ATTACH and look.on_drbd(view, order, seen):
                 return DONE  # attached by an earlier move; nothing to suspend for
@@ -152,7 +154,6 @@ class Suspend(Step):
                 Side.SOURCE,
                 (
                     files.make_private_folder(look.images_folder(order)),
-                    files.remove(image),
                     xl.save(order.domain, image, order.policy.suspend_timeout_s),
                 ),
             ),
@@ -178,7 +179,7 @@ class Flip(Step):
             return wrong(f"{order.host(self.side).name}: {stray}")
         if look.links_all(view, order, self.side, drbd_side=self.to_drbd):
             return DONE
-        if look.domain(view, order) is not None:
+        if not guards.passed("flip-unused", look.domain(view, order) is None):
             return wrong(
                 f"{order.domain} is on {order.host(self.side).name}; its symlinks are not flipped under it"
             )
@@ -202,7 +203,7 @@ class RestorePaused(Step):
         self.name, self.phase, self.side, self.image, self.on_drbd = name, phase, side, image, on_drbd
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {self.side: (xl.DOMAINS, xl.VBDS, files.IMAGES, lvm.VOLUMES, files.LINKS)}
+        return {self.side: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, files.IMAGES, lvm.VOLUMES, files.LINKS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views[self.side]
@@ -213,11 +214,13 @@ class RestorePaused(Step):
                 right = look.on_drbd(view, order, seen)
             else:
                 right = look.on_volumes(view, order, self.side, seen)
-            if right:
+            if guards.passed("devices-proven", right):
                 return DONE
             return wrong(
                 f"{order.domain} on {host} opened other devices than meant: {look.devices_text(view, seen)}"
             )
+        if not guards.passed("image-this-boot", look.same_boot(view, order, self.side)):
+            return wrong(look.rebooted_text(order, self.side))
         if not look.links_all(view, order, self.side, drbd_side=self.on_drbd):
             return wrong(f"{host}: the symlinks of {order.domain} do not point where they should")
         if look.image_size(view, order, self.image) == 0:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DomainState, Role
+from reconciler.model.facts import DomainSeen, DomainState, Role
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import look
+from reconciler.moves import guards, look
 from reconciler.moves.common import MIB, Flip, RestorePaused, Suspend
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
 GO = "go"
+CUTOVER_SUSPEND = "cutover-suspend"
 TARGET_RESTORE = "target-restore"
 
 
@@ -26,11 +27,14 @@ class Ready(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {
-            Side.SOURCE: (drbd.RESOURCES, xl.DOMAINS, xl.VBDS),
-            Side.TARGET: (drbd.RESOURCES, xl.DOMAINS, xl.INFO, files.SPACE),
+            Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS),
+            Side.TARGET: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.INFO, files.SPACE),
         }
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        for side in order.sides:
+            if not guards.passed("image-this-boot", look.same_boot(views[side], order, side)):
+                return wrong(look.rebooted_text(order, side))
         seen = look.domain(views.source, order)
         source, target = look.resource(views.source, order), look.resource(views.target, order)
         if seen is None or not look.on_drbd(views.source, order, seen):
@@ -42,11 +46,9 @@ class Ready(Step):
                 "--migratedaway",
             ):
                 return wrong(f"{order.target.name} already has a domain {other.name}")
-        if (
-            source is None
-            or target is None
-            or not (look.in_step(source, order) and look.in_step(target, order))
-        ):
+        if source is None or target is None:
+            return wrong(f"source: {look.describe(source)}; target: {look.describe(target)}")
+        if not guards.passed("in-step", look.in_step(source, order) and look.in_step(target, order)):
             return wait(f"not in step; source: {look.describe(source)}; target: {look.describe(target)}")
         free = views.target.get(xl.INFO).free_memory_mb - order.target.reserve_memory_mb
         if free < order.memory_mb:
@@ -71,7 +73,8 @@ class SourceAutostartOff(Step):
         return {Side.SOURCE: (files.CONFIG_FILES,)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        return READY if order.auto_path in views.source.get(files.CONFIG_FILES).autostart else DONE
+        off = order.auto_path not in views.source.get(files.CONFIG_FILES).autostart
+        return DONE if guards.passed("autostart-off", off) else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.SOURCE, (files.remove(order.auto_path), files.sync_folder(files.AUTO_DIR))),)
@@ -84,13 +87,17 @@ class Ship(Step):
     phase = Phase.CUTOVER
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (files.IMAGES,), Side.TARGET: (files.IMAGES,)}
+        return {Side.SOURCE: (files.IMAGES, files.BOOT_ID), Side.TARGET: (files.IMAGES, files.BOOT_ID)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        for side in order.sides:
+            if not guards.passed("image-this-boot", look.same_boot(views[side], order, side)):
+                return wrong(look.rebooted_text(order, side))
         size = look.image_size(views.source, order, look.CUTOVER_IMAGE)
         if size == 0:
             return wrong(f"the image of {order.domain} is not on {order.host(Side.SOURCE).name}")
-        return DONE if look.image_size(views.target, order, look.CUTOVER_IMAGE) == size else READY
+        arrived = look.image_size(views.target, order, look.CUTOVER_IMAGE)
+        return DONE if arrived and guards.passed("ship-whole", arrived == size) else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         image = look.image(order, look.CUTOVER_IMAGE)
@@ -134,7 +141,8 @@ def gate(order: Order, views: Views) -> Verdict:
     both = f"source: {look.describe(source)}; target: {look.describe(target)}"
     if source is None or target is None:
         return wrong(both)
-    if look.quiet(source, order) and look.quiet(target, order):
+    quiet = look.quiet(source, order) and look.quiet(target, order)
+    if guards.passed("gate", quiet):
         return DONE
     if source.role is Role.PRIMARY and look.in_step(source, order) and look.in_step(target, order):
         return READY
@@ -175,7 +183,12 @@ class TargetDown(Step):
 
 
 class Go(Step):
-    """The domain runs on the target, on its own volumes. This is the commit point."""
+    """The domain runs on the target, on its own volumes. This is the commit point.
+
+    Once it was tried, a target that has rebooted since stays the authority: its volumes hold every write
+    there ever was. So the domain is started there from its configuration, as after any other reboot, if
+    it is one that starts with its host.
+    """
 
     name = GO
     phase = Phase.CUTOVER
@@ -185,41 +198,72 @@ class Go(Step):
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {
             Side.SOURCE: (xl.DOMAINS, drbd.RESOURCES),
-            Side.TARGET: (xl.DOMAINS, xl.VBDS, lvm.VOLUMES),
+            Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES),
         }
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.target, order)
-        if seen is not None and seen.state is DomainState.RUNNING:
-            if views.by_side[Side.SOURCE].knows(xl.DOMAINS):
-                still = look.domain(views.source, order)
-                if still is not None and still.state is DomainState.RUNNING:
-                    return Verdict(Mark.WRONG, f"{order.domain} runs on both hosts", two_runners=True)
-            return DONE
+        same_boot = look.same_boot(views.target, order, Side.TARGET)
         if seen is None:
-            return wrong(f"{order.domain} is not on {order.target.name} any more")
+            trouble = self._gone(order, progress, same_boot) or source_in_the_way(order, views)
+            return wrong(trouble) if trouble else READY
+        if seen.state is DomainState.RUNNING:
+            return both_run(order, views) or DONE
         if seen.state is not DomainState.PAUSED:
             return wrong(f"{order.domain} is {seen.state.value} on {order.target.name}")
-        never_ran = seen.cpu_s == 0.0
-        if look.domain(views.source, order) is not None:
-            return Verdict(Mark.WRONG, f"{order.domain} is on the source as well", never_ran=never_ran)
-        source = look.resource(views.source, order)
-        if source is not None and source.role is not Role.SECONDARY:
-            return Verdict(Mark.WRONG, f"the source is {look.describe(source)}", never_ran=never_ran)
-        if not look.on_volumes(views.target, order, Side.TARGET, seen):
-            devices = look.devices_text(views.target, seen)
-            text = f"{order.domain} on {order.target.name} has other devices open: {devices}"
-            return Verdict(Mark.WRONG, text, never_ran=never_ran)
-        return Verdict(Mark.READY, never_ran=never_ran)
+        trouble = source_in_the_way(order, views) or target_devices(order, views, seen)
+        never_ran = same_boot and look.never_ran(views.target, seen)
+        return Verdict(Mark.WRONG if trouble else Mark.READY, trouble, never_ran=never_ran)
+
+    def _gone(self, order: Order, progress: Progress, same_boot: bool) -> str:
+        """Why a domain that is not on the target is not started there from its configuration."""
+        where = f"{order.domain} is not on {order.target.name} any more"
+        if GO not in progress.tried:
+            return where
+        if same_boot:
+            return f"{where} though that host has not rebooted; whether it ran there is not known"
+        if not order.autostart or order.config_text is None:
+            return f"{where}: that host has rebooted, and the domain is not one that starts with its host"
+        return ""
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        if look.domain(views.target, order) is None:
+            return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
         return (Action(Side.TARGET, (xl.unpause(order.domain),)),)
+
+
+def both_run(order: Order, views: Views) -> Verdict | None:
+    """An alarm when the domain, seen running on the target, is seen running on the source too."""
+    if not views.by_side[Side.SOURCE].knows(xl.DOMAINS):
+        return None
+    still = look.domain(views.source, order)
+    if still is None or still.state is not DomainState.RUNNING:
+        return None
+    return Verdict(Mark.WRONG, f"{order.domain} runs on both hosts", two_runners=True)
+
+
+def source_in_the_way(order: Order, views: Views) -> str:
+    """Why the domain must not be started on the target, as the source shows it; empty when nothing is."""
+    source = look.resource(views.source, order)
+    if not guards.passed("go-source-absent", look.domain(views.source, order) is None):
+        return f"{order.domain} is on {views.source.host} as well"
+    if not guards.passed("go-source-secondary", source is None or source.role is Role.SECONDARY):
+        return f"{views.source.host} could still write: {look.describe(source)}"
+    return ""
+
+
+def target_devices(order: Order, views: Views, seen: DomainSeen) -> str:
+    """Why the paused copy's disks are not those it must have; empty when they are."""
+    if guards.passed("devices-proven", look.on_volumes(views.target, order, Side.TARGET, seen)):
+        return ""
+    devices = look.devices_text(views.target, seen)
+    return f"{order.domain} on {order.target.name} has other devices open: {devices}"
 
 
 STEPS: tuple[Step, ...] = (
     Ready(),
     SourceAutostartOff(),
-    Suspend("cutover-suspend", Phase.CUTOVER, look.CUTOVER_IMAGE),
+    Suspend(CUTOVER_SUSPEND, Phase.CUTOVER, look.CUTOVER_IMAGE),
     Ship(),
     Demote(),
     TargetDown(),

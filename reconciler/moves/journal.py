@@ -165,8 +165,13 @@ class Journal:
         """The progress, and an event if one is named, in one transaction."""
         with self._write() as db:
             db.execute(
-                "UPDATE moves SET progress_json=?, ended=? WHERE move_id=?",
-                (_converter.dumps(progress), stamp(now) if progress.ended else None, order.move_id),
+                "UPDATE moves SET progress_json=?, ended=?, epoch=? WHERE move_id=?",
+                (
+                    _converter.dumps(progress),
+                    stamp(now) if progress.ended else None,
+                    order.epoch + progress.serial,
+                    order.move_id,
+                ),
             )
             if kind is not None:
                 db.execute(
@@ -215,7 +220,7 @@ class Journal:
         ]
 
     def newest_epoch(self, domain: str) -> int:
-        """The newest epoch this journal ever gave the domain, 0 if none."""
+        """The newest epoch this journal ever used for the domain, 0 if none."""
         return int(self._rows("SELECT COALESCE(MAX(epoch), 0) FROM moves WHERE domain=?", domain)[0][0])
 
 

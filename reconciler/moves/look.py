@@ -7,6 +7,7 @@ from reconciler.model.facts import (
     Connection,
     DiskState,
     DomainSeen,
+    DomainState,
     DrbdResource,
     Replication,
     Role,
@@ -14,9 +15,10 @@ from reconciler.model.facts import (
     Volume,
 )
 from reconciler.model.move import MoveDisk, Order, Side
+from reconciler.moves import guards
 
-ATTACH_IMAGE = "attach.img"
-CUTOVER_IMAGE = "cutover.img"
+ATTACH_IMAGE = "attach"
+CUTOVER_IMAGE = "cutover"
 
 
 def images_folder(order: Order) -> str:
@@ -24,7 +26,8 @@ def images_folder(order: Order) -> str:
 
 
 def image(order: Order, name: str) -> str:
-    return f"{images_folder(order)}/{name}"
+    """Named after the move as well, so that an image of an earlier move is never mistaken for it."""
+    return f"{images_folder(order)}/{name}-{order.epoch}.img"
 
 
 def domain(view: View, order: Order) -> DomainSeen | None:
@@ -41,8 +44,21 @@ def volume(view: View, group: str, name: str) -> Volume | None:
 
 
 def image_size(view: View, order: Order, name: str) -> int:
-    """Bytes of a saved image, 0 when it is not there."""
-    return view.get(files.IMAGES).get(image(order, name), 0)
+    """Bytes of a whole saved image, 0 when it is not there: an unfinished one ends in .part."""
+    images, path = view.get(files.IMAGES), image(order, name)
+    unfinished = images.get(f"{path}.part", 0)
+    if unfinished and guards.on("image-whole"):
+        unfinished = 0
+    return images.get(path, unfinished)
+
+
+def same_boot(view: View, order: Order, side: Side) -> bool:
+    """Whether the host has not rebooted since the journey was planned: what was seen and saved holds."""
+    return view.get(files.BOOT_ID) == order.boot(side)
+
+
+def rebooted_text(order: Order, side: Side) -> str:
+    return f"{order.host(side).name} has rebooted since {order.move_id} was planned"
 
 
 def link_to(view: View, disk: MoveDisk) -> str | None:
@@ -67,6 +83,17 @@ def stray_link(view: View, order: Order, side: Side) -> str | None:
 
 def devices_of(view: View, domid: int) -> dict[str, tuple[int, int] | None]:
     return {vbd.device: vbd.major_minor for vbd in view.get(xl.VBDS) if vbd.domid == domid}
+
+
+def never_ran(view: View, seen: DomainSeen) -> bool:
+    """Whether a paused copy has certainly never run: no CPU time, and no front end ever joined its disks.
+
+    A guest joins its disks as the first thing after it was restored or created, and can write nothing
+    before that. So it proves that nothing was written, even if it ran for less than `xl list` can show.
+    """
+    joined = any(vbd.connected for vbd in view.get(xl.VBDS) if vbd.domid == seen.domid)
+    proven = seen.cpu_s == 0.0 and not joined
+    return seen.state is DomainState.PAUSED and guards.passed("never-ran", proven)
 
 
 def on_drbd(view: View, order: Order, seen: DomainSeen) -> bool:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 
 from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skip, Skipped, tell
 from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Status
-from reconciler.moves import recipe
-from reconciler.moves.cutover import TARGET_RESTORE
+from reconciler.moves import guards, recipe
+from reconciler.moves.cutover import GO, TARGET_RESTORE
 from reconciler.moves.step import Mark, Step, Verdict
 
 POLL_S = 2.0
 PATIENCE_S = 60.0
+MIRROR_PATIENCE_S = 600.0
+"""The domain runs all the while, and a sync given up is lost: no hurry there."""
 HOLD_RETRY_S = 60.0
 
 
@@ -64,13 +66,15 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
     if isinstance(verdict, str):
         return _silence(order, progress, step, verdict, now)
     progress = replace(progress, unknown_since=None)
+    if verdict.ran_there and progress.direction is Direction.BACK:
+        return GoOn(forward_again(progress, verdict.why, now))
     if verdict.two_runners:
         return _hold(progress, Reason.TWO_RUNNERS, verdict.why, now, retry=False)
     match verdict.mark:
         case Mark.DONE:
             return _next(order, progress, step, now)
         case Mark.READY:
-            heals = progress.reason in (Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN)
+            heals = progress.reason in (Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY)
             if progress.status is Status.HELD and not heals and not _due(progress, now):
                 return Pause(progress, HOLD_RETRY_S)
             attempts = 0 if progress.status is Status.HELD else progress.attempts
@@ -111,19 +115,53 @@ def _silence(order: Order, progress: Progress, step: Step, why: str, now: dateti
     """A host did not answer, or a fact could not be read. Wait; then go back if that is safe, else hold."""
     since = progress.unknown_since or now
     progress = replace(progress, unknown_since=since)
-    if (now - since).total_seconds() < PATIENCE_S:
+    patience_s = MIRROR_PATIENCE_S if step.phase is Phase.MIRROR else PATIENCE_S
+    if (now - since).total_seconds() < patience_s:
         return Pause(replace(progress, detail=why), POLL_S)
-    # While no restore was tried on the target it holds no copy that could start: the source need not wait.
-    early = step.phase is not Phase.SETTLE and TARGET_RESTORE not in progress.tried
-    if (
-        early
-        and progress.direction is Direction.FORWARD
-        and recipe.can_turn_back(order, step.phase, progress.tried)
-    ):
+    if _early(order, progress, step):
         return _back(order, progress, Reason.UNREACHABLE, why, now)
     started = bool(progress.tried & recipe.START_STEPS) and step.phase is not Phase.SETTLE
     reason = Reason.OUTCOME_UNKNOWN if started else Reason.UNREACHABLE
     return _hold(progress, reason, why, now, retry=True)
+
+
+def _early(order: Order, progress: Progress, step: Step) -> bool:
+    """While no restore was tried on the target it holds no copy that could start: no need to wait for it."""
+    forward = progress.direction is Direction.FORWARD and TARGET_RESTORE not in progress.tried
+    return forward and recipe.can_turn_back(order, step.phase, progress.tried)
+
+
+def busy(order: Order, progress: Progress, why: str, now: datetime.datetime) -> Pause:
+    """A command of this domain still runs on a host, so nothing was sent: wait for its end, within a bound.
+
+    What was refused is no attempt. Going back waits for the same lock at the hosts it needs.
+    """
+    since = progress.busy_since or now
+    progress = replace(progress, attempts=progress.attempts - 1, busy_since=since, detail=why)
+    if (now - since).total_seconds() < PATIENCE_S:
+        return Pause(progress, POLL_S)
+    step = recipe.find(order, progress.direction, progress.step)
+    if _early(order, progress, step):
+        return Pause(_back(order, progress, Reason.BUSY, why, now).progress, POLL_S)
+    return _hold(progress, Reason.BUSY, why, now, retry=True)
+
+
+def recovered(progress: Progress) -> Progress:
+    """A restart found the commands of a step still out: they are no attempt, and may come late."""
+    if not progress.pending:
+        return progress
+    return _uncertain(replace(progress, attempts=max(0, progress.attempts - 1), pending=False))
+
+
+def _uncertain(progress: Progress) -> Progress:
+    """From now on hosts refuse what was sent until now, as soon as they have heard anything newer."""
+    return replace(progress, serial=progress.serial + (1 if guards.on("late") else 0))
+
+
+def forward_again(progress: Progress, why: str, now: datetime.datetime) -> Progress:
+    """The target turned out to hold the truth: the way back ends, settle follows once it is seen to run."""
+    forward = replace(progress.at(GO, now), direction=Direction.FORWARD, reason=None, detail=why)
+    return _uncertain(forward)
 
 
 def _fail(
@@ -144,13 +182,14 @@ def _fail(
     return _hold(progress, reason, why, now, retry=True)
 
 
-def _back(order: Order, progress: Progress, reason: Reason, why: str, now: datetime.datetime) -> Decision:
+def _back(order: Order, progress: Progress, reason: Reason, why: str, now: datetime.datetime) -> GoOn:
     first = recipe.first(order, Direction.BACK)
     detail = f"at step {progress.step}: {why}"
-    return GoOn(replace(progress.at(first.name, now), direction=Direction.BACK, reason=reason, detail=detail))
+    turned = replace(progress.at(first.name, now), direction=Direction.BACK, reason=reason, detail=detail)
+    return GoOn(replace(turned, serial=turned.serial + 1))
 
 
-def _hold(progress: Progress, reason: Reason, why: str, now: datetime.datetime, *, retry: bool) -> Decision:
+def _hold(progress: Progress, reason: Reason, why: str, now: datetime.datetime, *, retry: bool) -> Pause:
     retry_at = now + datetime.timedelta(seconds=HOLD_RETRY_S) if retry else None
     if progress.status is Status.HELD and not _due(progress, now):
         retry_at = progress.retry_at
@@ -167,12 +206,14 @@ def turn_back(
     step = recipe.find(order, progress.direction, progress.step)
     if not recipe.can_turn_back(order, step.phase, progress.tried):
         return None
-    decision = _back(order, progress, reason, why, now)
-    return decision.progress
+    return _back(order, progress, reason, why, now).progress
 
 
 def after(progress: Progress, ran: list[tuple[str, Command, Outcome]]) -> Progress:
     """The progress after a step's commands: the first trouble becomes the detail, for messages only."""
+    progress = replace(progress, pending=False, busy_since=None)
+    if any(isinstance(outcome, NoAnswer) for _, _, outcome in ran):
+        progress = _uncertain(progress)
     for host, command, outcome in ran:
         match outcome:
             case Answer(exit=0):
@@ -190,6 +231,14 @@ def stale(ran: list[tuple[str, Command, Outcome]]) -> str | None:
     return None
 
 
-def hold_stale(progress: Progress, why: str, now: datetime.datetime) -> Progress:
+def still_busy(ran: list[tuple[str, Command, Outcome]]) -> str | None:
+    """The guard's word that an earlier command for the domain has not ended on a host."""
+    for host, command, outcome in ran:
+        if isinstance(outcome, Skipped) and outcome.why is Skip.BUSY:
+            return tell(host, command, outcome)
+    return None
+
+
+def hold_stale(progress: Progress, why: str, now: datetime.datetime) -> Pause:
     """A newer epoch is on the host: somebody else moves this domain. Touch nothing, ask a human."""
-    return replace(progress, status=Status.HELD, reason=Reason.STALE_EPOCH, detail=why, retry_at=None)
+    return _hold(progress, Reason.STALE_EPOCH, why, now, retry=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.model.move import Direction, Kind, Order, Phase
-from reconciler.moves import attach, back, cutover, mirror, provision, settle
+from reconciler.moves import attach, back, cutover, guards, mirror, provision, settle
 from reconciler.moves.step import Step
 
 MOVE: tuple[Step, ...] = (*attach.STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
@@ -46,4 +46,4 @@ def following(order: Order, direction: Direction, name: str) -> Step | None:
 
 def can_turn_back(order: Order, phase: Phase, tried: frozenset[str]) -> bool:
     """Whether the table of authority allows going back without a word from the target."""
-    return phase is not Phase.SETTLE and not (tried & START_STEPS)
+    return phase is not Phase.SETTLE and guards.passed("authority", not tried & START_STEPS)

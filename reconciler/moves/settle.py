@@ -6,15 +6,21 @@ from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import look
+from reconciler.moves import guards, look
 from reconciler.moves.common import DropFolder, resource_path
-from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wrong
+from reconciler.moves.cutover import target_devices
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
 RUNNING_LOOKS = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)
 
 
 def not_settled(order: Order, views: Views) -> Verdict | None:
     """I8: None only while the target is seen running on its own volumes and the source is seen without it."""
+    verdict = _not_settled(order, views)
+    return verdict if verdict is not None and guards.on("settled") else None
+
+
+def _not_settled(order: Order, views: Views) -> Verdict | None:
     seen = look.domain(views.target, order)
     if seen is None or seen.state is not DomainState.RUNNING:
         return wrong(
@@ -29,6 +35,37 @@ def not_settled(order: Order, views: Views) -> Verdict | None:
         text = f"{order.domain} is {still.state.value} on {order.host(Side.SOURCE).name} as well"
         return Verdict(Mark.WRONG, text, two_runners=both)
     return None
+
+
+class TargetRuns(Step):
+    """The domain runs on the target; if that host has rebooted since GO, started from its configuration."""
+
+    name = "target-runs"
+    phase = Phase.SETTLE
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (files.BOOT_ID, *RUNNING_LOOKS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        seen = look.domain(views.target, order)
+        if seen is not None and seen.state is DomainState.RUNNING:
+            return DONE
+        text = f"{order.domain} is not seen running on {order.target.name}; nothing of the source is removed"
+        again = not look.same_boot(views.target, order, Side.TARGET) and order.autostart
+        if not again or order.config_text is None:
+            return wrong(text)
+        if seen is None:
+            return READY
+        if seen.state is not DomainState.PAUSED:
+            return wait(f"{order.domain} is {seen.state.value} on {order.target.name}")
+        trouble = target_devices(order, views, seen)
+        return wrong(trouble) if trouble else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        if look.domain(views.target, order) is None:
+            return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
+        return (Action(Side.TARGET, (xl.unpause(order.domain),)),)
 
 
 class TargetAutostart(Step):
@@ -116,7 +153,7 @@ class SourceVolumesRemoved(Step):
         for disk in order.disks:
             group = disk.group(Side.SOURCE)
             data = look.volume(views.source, group, disk.volume)
-            if data is not None and data.uuid == disk.source_uuid:
+            if data is not None and guards.passed("source-volume-uuid", data.uuid == disk.source_uuid):
                 names.append((group, disk.volume))
             if look.volume(views.source, group, disk.metadata) is not None:
                 names.append((group, disk.metadata))
@@ -168,6 +205,7 @@ class TargetLeftovers(Step):
 
 
 STEPS: tuple[Step, ...] = (
+    TargetRuns(),
     TargetAutostart(),
     SourceDown(),
     SourceLinksRemoved(),

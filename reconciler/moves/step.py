@@ -31,13 +31,18 @@ class Mark(enum.Enum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judgement and, for a person, why. `never_ran` allows going back after the start was attempted."""
+    """A judgement and, for a person, why.
+
+    `never_ran` allows going back after the start was attempted; `ran_there` ends going back: the target
+    holds the truth.
+    """
 
     mark: Mark
     why: str = ""
     sync_percent: float | None = None
     two_runners: bool = False
     never_ran: bool = False
+    ran_there: bool = False
 
 
 DONE = Verdict(Mark.DONE)
@@ -79,8 +84,8 @@ class Action:
     side: Side
     commands: tuple[Command, ...]
 
-    def script(self, order: Order) -> Script:
-        return Script(self.commands, order.claim)
+    def script(self, order: Order, progress: Progress) -> Script:
+        return Script(self.commands, order.claim(progress.serial))
 
 
 class Step:

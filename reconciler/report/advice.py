@@ -111,6 +111,12 @@ def _steps(order: Order, progress: Progress, reason: Reason) -> tuple[str, ...]:
                 f"See who answers: `{on_source('true')}` and `{on_target('true')}`.",
                 "Bring the host or its network back; the move then goes on by itself.",
             )
+        case Reason.BUSY:
+            return (
+                f"See on {where} which command for {name} does not end: it holds the lock "
+                f"/run/xen-reconciler/locks/{name}, see `{on_target('ps axf')}`.",
+                "Put right what it waits for, or end it; the move then looks what it did and goes on.",
+            )
         case Reason.TWO_RUNNERS:
             return (
                 f"Stop both from writing, which loses nothing: `{on_source(f'xl pause {name}')}` and "
@@ -132,7 +138,7 @@ def _steps(order: Order, progress: Progress, reason: Reason) -> tuple[str, ...]:
             shown = f"cat /var/lib/xen-reconciler/epochs/{name}"
             return (
                 f"Find the other daemon, or the newer journal, that moved {name}: this move has epoch "
-                f"{order.epoch}, see `{on_source(shown)}` and `{on_target(shown)}`.",
+                f"{order.epoch + progress.serial}, see `{on_source(shown)}` and `{on_target(shown)}`.",
                 "Let one daemon only look after these hosts, the one with the newer journal.",
             )
         case Reason.PLACEMENT_CHANGED:

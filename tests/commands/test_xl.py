@@ -162,6 +162,8 @@ def test_commands() -> None:
     assert xl.CONFIGS.command.argv == ("xl", "list", "-l")
     assert xl.INFO.command.argv == ("xl", "info")
     assert xl.VBDS.command.argv == ("xenstore-ls", "-f", "/local/domain/0/backend/vbd")
+    save = xl.save("web1", "/i/a.img", 300).argv
+    assert save == ("sh", "-c", 'xl save "$1" "$2.part" && mv -T "$2.part" "$2"', "save", "web1", "/i/a.img")
     assert xl.restore_paused("/i/a.img", 300).argv == ("xl", "restore", "-p", "/i/a.img")
     assert xl.create_paused("/etc/xen/web1.cfg").argv == ("xl", "create", "-p", "/etc/xen/web1.cfg")
     assert xl.unpause("web1").argv == ("xl", "unpause", "web1")

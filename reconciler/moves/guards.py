@@ -1,0 +1,62 @@
+"""The checks that keep a journey safe, by name, so that tests can take one away and see what breaks.
+
+In production every guard is on: nothing but tests calls `without`. A step asks `passed(name, fact)`,
+which is the fact itself. The fault simulation removes each guard in turn and must find the harm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+GUARDS = {
+    "peer-first": "the source is forced primary only before any peer has connected",
+    "flip-unused": "symlinks are flipped only while the domain is not there",
+    "own-volumes": "a volume of the target's is used only if this move made it",
+    "devices-proven": "after a start, xenstore proves which devices are open",
+    "in-step": "cutover begins only when both sides say that they are in step",
+    "autostart-off": "the source does not start the domain by itself from cutover on",
+    "image-whole": "a saved image counts once xl has ended well and the file has its final name",
+    "image-this-boot": "a saved image counts only until its host has rebooted",
+    "image-once": "a saved image is not restored again once the domain may have run after it",
+    "ship-whole": "a shipped image is used only if it is as long as the one at the source",
+    "gate": "DRBD is taken down at the target only while both sides are quiet and in step",
+    "go-source-absent": "the target is started only while the source does not have the domain",
+    "go-source-secondary": "the target is started only while the source is not Primary",
+    "authority": "after GO was tried, going back needs proof that the domain never ran on the target",
+    "never-ran": "only a paused copy whose disks were never connected counts as one that never ran",
+    "back-target-gone": "going back, the source starts only after the target's copy is gone",
+    "back-ran-there": "going back ends once the target's copy may have run",
+    "fence": "going back first makes each host refuse commands that could still come late",
+    "late": "after an answer that did not come, hosts refuse the command if it comes late",
+    "settled": "the source's copy is removed only while the target is seen running on its own volumes",
+    "source-volume-uuid": "a volume of the source's is removed only if its LVM uuid is the one planned",
+    "silence": "a fact that could not be read is waited for, never taken for absence",
+    "intent-first": "a step's commands are sent only after its intent is durable",
+}
+
+_removed: set[str] = set()
+
+
+def passed(name: str, fact: bool) -> bool:
+    """The fact; True when a test has removed the guard."""
+    if name not in GUARDS:
+        raise KeyError(name)
+    return fact or name in _removed
+
+
+def on(name: str) -> bool:
+    """Whether the guard is there; always, but in tests."""
+    return not passed(name, False)
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """For tests only: take guards away."""
+    for name in names:
+        passed(name, True)
+    _removed.update(names)
+    try:
+        yield
+    finally:
+        _removed.difference_update(names)
