@@ -32,13 +32,3 @@ class SystemClock:
 
     def pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
-
-
-def stamp(moment: datetime.datetime) -> str:
-    """RFC 3339 in UTC with milliseconds, as used in the journal and the report."""
-    return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def unstamp(text: str) -> datetime.datetime:
-    """Read what `stamp` wrote; raises ValueError on anything else."""
-    return datetime.datetime.fromisoformat(text)

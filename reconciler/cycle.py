@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from reconciler import __version__
+from reconciler.background import Background
 from reconciler.clock import Clock
 from reconciler.commands import files
 from reconciler.config import Config
@@ -56,7 +56,7 @@ class Fleet(Runner, Protocol):
 
 
 class Cycle:
-    """Holds what passes share: connections, journal and the last plan. Hosts are only touched by `advance`."""
+    """What passes share: connections, journal, the last plan. Only `advance` changes anything on a host."""
 
     def __init__(
         self,
@@ -73,14 +73,15 @@ class Cycle:
         self._fleet = fleet
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="host")
         self._movers = ThreadPoolExecutor(max_workers=max(1, config.max_moves), thread_name_prefix="move")
-        self._writing = threading.Lock()
         self._events = EventsOnce(journal.events)
-        self._executor = Executor(fleet, journal, clock, self._pool, self.report)
+        self._reporter = Background(self._write_report)
+        self._executor = Executor(fleet, journal, clock, self._pool, self._reporter.request)
         self._salt = os.urandom(16).hex()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._movers.shutdown(wait=True)
+        self._reporter.close()
 
     def read(self) -> Intent:
         """The commit at the ref; if it holds an error, the last good one stays in force."""
@@ -153,7 +154,7 @@ class Cycle:
         )
 
     def start(self) -> int:
-        """Turn back what is no longer wanted and begin what the plan asks for; the number of journeys begun."""
+        """Turn back what is not wanted any more, begin what the plan asks for; how many were begun."""
         if self.plan is None or self.intent.desired is None:
             return 0
         for record in self.journal.active():
@@ -190,7 +191,7 @@ class Cycle:
         now = self.clock.now()
         self.journal.begin(order, machine.begin(order, now), now)
         log.info("%s begins: %s %s -> %s", order.move_id, item.kind.value, item.found, order.target.name)
-        self.report()
+        self._reporter.request()
         return 1
 
     def advance(self, stop: Callable[[], bool]) -> float | None:
@@ -230,23 +231,27 @@ class Cycle:
                 self.journal.record(record.order, replace(record.progress, retry_at=now), now)
 
     def report(self) -> None:
-        """Write the report as things stand. A report that cannot be written stops nothing."""
-        with self._writing:
-            source = Source(
-                repository=str(self.config.repository),
-                ref=self.config.ref,
-                head=self.intent.head,
-                problems=self.intent.problems,
-                error=self.intent.trouble or None,
-            )
-            standing = Standing(
-                source=source,
-                desired=self.intent.desired,
-                plan=self.plan,
-                active=self.journal.active(),
-                finished=self.journal.finished(HISTORY),
-                events=self._events,
-            )
-            trouble = write(self.config.report_file, build(standing, self.clock.now(), __version__))
-            if trouble:
-                log.error("%s", trouble)
+        """Write the report as things stand, and wait for it."""
+        self._reporter.request()
+        self._reporter.flush()
+
+    def _write_report(self) -> None:
+        """A report that cannot be written stops nothing."""
+        source = Source(
+            repository=str(self.config.repository),
+            ref=self.config.ref,
+            head=self.intent.head,
+            problems=self.intent.problems,
+            error=self.intent.trouble or None,
+        )
+        standing = Standing(
+            source=source,
+            desired=self.intent.desired,
+            plan=self.plan,
+            active=self.journal.active(),
+            finished=self.journal.finished(HISTORY),
+            events=self._events,
+        )
+        trouble = write(self.config.report_file, build(standing, self.clock.now(), __version__))
+        if trouble:
+            log.error("%s", trouble)

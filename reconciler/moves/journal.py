@@ -19,9 +19,9 @@ from typing import Any
 
 from cattrs.preconf.json import make_converter
 
-from reconciler.clock import stamp, unstamp
 from reconciler.errors import JournalError
 from reconciler.model.move import Order, Progress
+from reconciler.model.stamp import stamp, unstamp
 
 SCHEMA = 1
 _TABLES = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 
-from reconciler.clock import stamp
 from reconciler.model.placement import Host
+from reconciler.model.stamp import stamp
 
 LIMIT = 2000
 
