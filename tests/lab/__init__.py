@@ -1,6 +1,6 @@
 """The lab: real Xen hosts in QEMU, an observed PV guest, snapshots per stage.
 
-`Lab` is the one name tests need; `python -m tests.lab` is the same for people. docs: README.md beside this file.
+`Lab` is the one name tests need; `python -m tests.lab` is the same for people. README.md says how.
 """
 
 from .image.recipe import LabError

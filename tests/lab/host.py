@@ -54,30 +54,42 @@ class Host:
         if shared:
             options += ["ControlMaster=auto", f"ControlPath={self._control}", "ControlPersist=600"]
         words = [word for option in options for word in ("-o", option)]
-        return ["ssh", "-F", "none", "-i", str(self.key_file), *words, "-p", str(self.port), f"root@{self.address}"]
+        return [
+            "ssh",
+            "-F",
+            "none",
+            "-i",
+            str(self.key_file),
+            *words,
+            "-p",
+            str(self.port),
+            f"root@{self.address}",
+        ]
 
     @property
     def _control(self) -> Path:
         return self.machine.sockets / f"{self.name}.ssh"
 
-    def run(
-        self, command: str | Sequence[str], *, check: bool = True, timeout_s: float = 120, feed: str | None = None
+    def run(self, command: str | Sequence[str], *, timeout_s: float = 120, feed: str | None = None) -> str:
+        """Run a command that must succeed and return what it printed."""
+        done = self.call(command, timeout_s=timeout_s, feed=feed)
+        if done.returncode:
+            said = done.stderr.strip() or done.stdout.strip()
+            raise HostCommandError(f"{self.name}: `{done.args[-1]}` exited {done.returncode}: {said}")
+        return done.stdout
+
+    def call(
+        self, command: str | Sequence[str], *, timeout_s: float = 120, feed: str | None = None
     ) -> Completed:
-        """Run a command line (a string goes to the shell, a list is quoted) and return what it printed."""
+        """Run a command line (a string goes to the shell, a list is quoted), however it ends."""
         line = command if isinstance(command, str) else shlex.join(command)
         argv = [*self.ssh_argv(), line]
-        source: dict[str, str | int] = {"stdin": subprocess.DEVNULL} if feed is None else {"input": feed}
         try:
-            done: Completed = subprocess.run(
-                argv, capture_output=True, text=True, timeout=timeout_s, check=False, **source  # type: ignore[call-overload]
+            return subprocess.run(
+                argv, input=feed or "", capture_output=True, text=True, timeout=timeout_s, check=False
             )
         except subprocess.TimeoutExpired as error:
             raise LabError(f"{self.name}: no answer to `{line}` in {timeout_s:.0f} s") from error
-        if check and done.returncode:
-            raise HostCommandError(
-                f"{self.name}: `{line}` exited {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
-            )
-        return done
 
     def write(self, path: str, content: str, mode: str = "644") -> None:
         """Write a text file on the host."""
@@ -86,9 +98,10 @@ class Host:
     def read_blocks(self, device: str, offsets: dict[int, int]) -> dict[int, Found]:
         """Read a guest's blocks (number to offset) straight from a device of this host, past the cache."""
         words = [f"{number}:{offset}" for number, offset in sorted(offsets.items())]
-        done = self.run(["python3", "-c", READ_BLOCKS.read_text(), device], feed=" ".join(words), timeout_s=300)
+        argv = ["python3", "-c", READ_BLOCKS.read_text(), device]
+        text = self.run(argv, feed=" ".join(words), timeout_s=300)
         found = {}
-        for line in done.stdout.splitlines():
+        for line in text.splitlines():
             number, seed, block, generation, crc = line.split()
             sound = block == number and content_crc(int(seed), int(block), int(generation)) == crc
             found[int(number)] = Found(int(generation), crc, sound)
@@ -142,7 +155,9 @@ class Host:
     def hang_up(self) -> None:
         """End the shared ssh connection; after a reset the old one is dead."""
         if self._control.exists():
-            subprocess.run([*self.ssh_argv()[:-1], "-O", "exit", self.address], capture_output=True, check=False)
+            subprocess.run(
+                [*self.ssh_argv()[:-1], "-O", "exit", self.address], capture_output=True, check=False
+            )
             with contextlib.suppress(FileNotFoundError):
                 self._control.unlink()
 
@@ -154,7 +169,7 @@ class Host:
             if not self.running:
                 raise LabError(f"{self.name}: QEMU ended (see {self.machine.disks}/{self.name}-qemu.log)")
             try:
-                done = self.run(command, check=False, timeout_s=40)
+                done = self.call(command, timeout_s=40)
                 last = done.stderr.strip() or done.stdout.strip()
                 if done.returncode != 255 and not booted:
                     return
@@ -165,7 +180,8 @@ class Host:
                 last = str(error)
             time.sleep(0.5)
         raise LabError(
-            f"{self.name} does not answer ssh after {timeout_s:.0f} s: {last} (see {self.machine.console_log})"
+            f"{self.name} does not answer ssh after {timeout_s:.0f} s: {last}"
+            f" (see {self.machine.console_log})"
         )
 
     # --- links

@@ -35,7 +35,9 @@ def request_frame(text: str) -> bytes:
     """A broadcast that the guests' agents listen for."""
     payload = text.encode()
     udp = struct.pack("!HHHH", PORT_REQUESTS, PORT_REQUESTS, 8 + len(payload), 0)
-    ip = bytearray(struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + len(payload), 0, 0, 64, 17, 0, b"\0" * 4, b"\xff" * 4))
+    ip = bytearray(
+        struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28 + len(payload), 0, 0, 64, 17, 0, b"\0" * 4, b"\xff" * 4)
+    )
     total = sum(struct.unpack("!10H", ip))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -27,7 +27,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Nothing acknowledged is missing, old or torn, and the disk's last heartbeat is no older than heard."""
+        """Nothing acknowledged is missing, old or torn, the last heartbeat on the disk included."""
         return not self.problems
 
 

@@ -77,6 +77,11 @@ class Machine:
         """The end of a link that this host reads from."""
         return self.sockets / f"{self.name}.{link}"
 
+    @property
+    def observer_socket(self) -> Path:
+        """The hub's port for this host."""
+        return self.sockets / f"observer.{self.name}"
+
     def mac(self, link: str) -> str:
         """The address of one of its cards."""
         return f"52:54:00:00:{self.number:02x}:{LINKS[link]:02x}"
@@ -96,12 +101,12 @@ class Machine:
         """The command line."""
         a = self.artefacts
         dom0 = (
-            f"{a.kernel} root=/dev/vda rw console=hvc0 net.ifnames=0 mitigations=off"
+            f"{a.kernel} root=/dev/vda rw quiet console=hvc0 net.ifnames=0 mitigations=off"
             f" systemd.hostname={self.name} systemd.machine_id={self.number:032x}"
         )
         argv = [
             find("qemu-system-x86_64") or "qemu-system-x86_64",
-            *("-name", f"lab-{self.name}", "-accel", "tcg,tb-size=512", "-cpu", "Nehalem", "-smp", "1"),
+            *("-name", f"lab-{self.name}", "-accel", "tcg,tb-size=1024", "-cpu", "Nehalem", "-smp", "1"),
             *("-m", str(MEMORY_MIB), "-nodefaults", "-no-user-config", "-display", "none"),
             *("-serial", f"file:{self.console_log}"),
             *("-qmp", f"unix:{self.monitor_socket},server=on,wait=off"),
@@ -112,7 +117,7 @@ class Machine:
             *self._disk("root", self.root_disk), *self._disk("vg", self.volume_disk),
             *self._card("mgmt", f"user,restrict=on,hostfwd=tcp:127.0.0.1:{start.port}-10.0.2.15:22"),
             *self._card("repl", self._replication(start.peers)),
-            *self._card("lan", self._datagram(self.link_socket("lan"), self.sockets / f"observer.{self.name}")),
+            *self._card("lan", self._datagram(self.link_socket("lan"), self.observer_socket)),
         ]  # fmt: skip
         if start.snapshot:
             argv += ["-loadvm", start.snapshot]

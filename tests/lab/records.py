@@ -6,6 +6,7 @@ Times are seconds of CLOCK_MONOTONIC: the machine's for `arrived_s`, the guest's
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -97,13 +98,13 @@ def longest_gap(beats: Sequence[Heartbeat]) -> Gap:
     """The freeze as the guest's clients saw it: the longest silence at the observer."""
     if len(beats) < 2:
         raise ValueError(f"a gap needs two heartbeats, there are {len(beats)}")
-    pairs = zip(beats, beats[1:], strict=False)
+    pairs = itertools.pairwise(beats)
     before, after = max(pairs, key=lambda pair: pair[1].arrived_s - pair[0].arrived_s)
     return Gap(after.arrived_s - before.arrived_s, before, after)
 
 
 def longest_lived_gap_s(beats: Sequence[Heartbeat]) -> float:
-    """The freeze as the guest lived it: by its own uptime, whether or not the frames in between were heard."""
+    """The freeze as the guest lived it, by its own uptime, whether or not each frame was heard."""
     if not beats:
         raise ValueError("no heartbeat was heard")
     first = beats[0].number
@@ -160,8 +161,12 @@ def compare(acknowledged: Mapping[int, Block], found: Mapping[int, Found]) -> li
         if read is None:
             problems.append(f"block {number}: not read back")
         elif read.generation < block.generation:
-            problems.append(f"block {number}: generation {read.generation}, acknowledged was {block.generation}")
+            problems.append(
+                f"block {number}: generation {read.generation}, acknowledged was {block.generation}"
+            )
         elif read.generation == block.generation and read.crc != block.crc:
             problems.append(f"block {number}: checksum {read.crc}, acknowledged was {block.crc}")
-    problems += [f"block {number}: torn or foreign content" for number, f in sorted(found.items()) if not f.sound]
+    problems += [
+        f"block {number}: torn or foreign content" for number, f in sorted(found.items()) if not f.sound
+    ]
     return problems

@@ -116,7 +116,13 @@ def ensure_prepared(hosts: int, say: Callable[[str], None] = print) -> tuple[Art
 def _hosts_up(lab: Lab) -> None:
     for host in lab.hosts.values():
         host.wait_ready(booted=True)
-        host.run("vgcreate -qq vg /dev/vdb && xl info > /dev/null && grep -q ^version /proc/drbd && brctl show xenbr0")
+        for command in (
+            "vgcreate -qq vg /dev/vdb",
+            "xl info",
+            "grep ^version /proc/drbd",
+            "brctl show xenbr0",
+        ):
+            host.run(command)
     for host in lab.hosts.values():
         for peer in lab.hosts:
             host.run(["ssh", "-o", "BatchMode=yes", peer, "true"])

@@ -59,7 +59,9 @@ class Build:
         self.say = say
         self.step = "start"
 
-    def command(self, argv: Sequence[str], *, root: bool = False, feed: bytes = b"", timeout_s: float = 900) -> None:
+    def command(
+        self, argv: Sequence[str], *, root: bool = False, feed: bytes = b"", timeout_s: float = 900
+    ) -> None:
         """Run one command of the current step; its output goes to build.log."""
         full = privileged(argv) if root else list(argv)
         full[0] = find(full[0]) or full[0]
@@ -91,19 +93,25 @@ class Build:
         """The key that opens the hosts, and each host's host key and own key."""
         keys = self.out.directory / "keys"
         keys.mkdir()
-        self.command(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(self.out.key_file)])
+        self.command(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(self.out.key_file)]
+        )
         for name in host_names():
             (keys / name).mkdir()
             for key in ("ssh_host_ed25519_key", "id_ed25519"):
                 path = str(keys / name / key)
-                self.command(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"root@{name}", "-f", path])
+                self.command(
+                    ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"root@{name}", "-f", path]
+                )
 
     def debootstrap(self) -> None:
         """dom0's root file system with all its packages."""
         lines = (HERE / "dom0" / "packages.txt").read_text().splitlines()
         packages = ",".join(line for line in lines if line and not line.startswith("#"))
         self.root.mkdir(mode=0o755)
-        argv = ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(self.root), MIRROR]
+        # In name spaces of its own: what it mounts and starts ends with it, however it ends.
+        argv = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "debootstrap"]
+        argv += ["--variant=minbase", f"--include={packages}", SUITE, str(self.root), MIRROR]
         self.command(argv, root=True, timeout_s=1800)
 
     def guest(self) -> None:
@@ -112,7 +120,9 @@ class Build:
         self.command(["gcc", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o", str(agent), str(source)])
         version = self.kernel_version()
         entries = [archive.directory(name) for name in ("bin", "sbin", "modules", "dev")]
-        busybox = next(path for path in (self.root / "bin/busybox", self.root / "usr/bin/busybox") if path.exists())
+        busybox = next(
+            path for path in (self.root / "bin/busybox", self.root / "usr/bin/busybox") if path.exists()
+        )
         entries.append(archive.file("bin/busybox", busybox.read_bytes(), 0o755))
         entries.append(archive.file("bin/agent", agent.read_bytes(), 0o755))
         entries.append(archive.file("init", (HERE / "guest" / "init").read_bytes(), 0o755))
@@ -166,7 +176,9 @@ class Build:
         shutil.copyfile(boot / f"vmlinuz-{version}", self.out.kernel)
         shutil.copyfile(boot / f"initrd.img-{version}", self.out.initrd)
         image = str(self.out.root_image)
-        self.command(["mke2fs", "-q", "-t", "ext4", "-L", "lab", "-d", str(self.root), image, ROOT_SIZE], root=True)
+        self.command(
+            ["mke2fs", "-q", "-t", "ext4", "-L", "lab", "-d", str(self.root), image, ROOT_SIZE], root=True
+        )
         self.command(["chown", str(os.getuid()), image], root=True)
         facts = {"kernel": version, "suite": SUITE, "mirror": MIRROR, "hosts_max": HOSTS_MAX}
         (self.out.directory / "manifest.json").write_text(json.dumps(facts, indent=2) + "\n")
@@ -189,11 +201,17 @@ def ensure_built(say: Say = print) -> Artefacts:
         build = Build(temporary, say)
         try:
             build.run()
-            subprocess.run(privileged(["rm", "-rf", str(build.root)]), check=True, timeout=120)
+            if artefacts() != wanted:
+                raise LabError("lab build: the recipe's files changed during the build; start it again")
+            subprocess.run(
+                privileged(["rm", "-rf", "--one-file-system", str(build.root)]), check=True, timeout=120
+            )
             temporary.rename(wanted.directory)
         except BaseException:
             with contextlib.suppress(OSError):
                 shutil.copyfile(build.log, cache_root() / "last-failure.log")
-            subprocess.run(privileged(["rm", "-rf", str(temporary)]), check=False, timeout=120)
+            subprocess.run(
+                privileged(["rm", "-rf", "--one-file-system", str(temporary)]), check=False, timeout=120
+            )
             raise
     return wanted

@@ -19,6 +19,7 @@ PACKAGES: Mapping[str, str] = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "setpriv": "util-linux",
+    "unshare": "util-linux",
     "chroot": "coreutils",
     "tar": "tar",
 }

@@ -5,13 +5,27 @@ set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 chown -R root:root /etc/lab /root /usr/local
 passwd -d root > /dev/null
-systemctl mask drbd.service apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer e2scrub_reap.service \
-    fstrim.timer dpkg-db-backup.timer getty@tty1.service systemd-timesyncd.service \
-    hwclock.service systemd-pstore.service \
-    systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service > /dev/null
-systemctl enable lab-host.service systemd-udev-settle.service > /dev/null 2>&1
-rm -f /etc/ssh/ssh_host_* /etc/machine-id
-echo uninitialized > /etc/machine-id
+# What only costs time at boot, or moves things behind the operator's back.
+mask=(
+    drbd.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer
+    e2scrub_reap.service fstrim.timer systemd-tmpfiles-clean.timer
+    getty@tty1.service serial-getty@hvc0.service systemd-logind.service systemd-user-sessions.service
+    systemd-timesyncd.service hwclock.service systemd-pstore.service systemd-binfmt.service
+    systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service
+    systemd-network-generator.service systemd-firstboot.service systemd-sysusers.service
+    systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-journal-flush.service
+    systemd-udev-settle.service ssh.socket
+    proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount sys-fs-fuse-connections.mount
+    sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount
+    dev-mqueue.mount modprobe@configfs.service modprobe@drm.service modprobe@efi_pstore.service
+    modprobe@fuse.service modprobe@loop.service
+)
+systemctl mask "${mask[@]}" > /dev/null 2>&1
+systemctl enable lab-host.service > /dev/null 2>&1
+systemctl set-default multi-user.target > /dev/null 2>&1
+rm -f /etc/ssh/ssh_host_*
+# The kernel command line gives each host its own machine-id; an empty file would mean "first boot".
+echo 00000000000000000000000000000001 > /etc/machine-id
 mkdir -p /etc/xen/disks /etc/xen/auto /var/lib/xen/save /var/lib/xen/dump /srv/guest /var/log/xen/console
 printf 'virtio_pci\nvirtio_blk\next4\n' > /etc/initramfs-tools/modules
 sed -i 's/^MODULES=.*/MODULES=list/; s/^COMPRESS=.*/COMPRESS=lz4/' /etc/initramfs-tools/initramfs.conf
