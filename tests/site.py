@@ -112,6 +112,11 @@ class Site:
         return status
 
     @property
+    def pid(self) -> int:
+        assert self._daemon is not None
+        return self._daemon.pid
+
+    @property
     def running(self) -> bool:
         return self._daemon is not None and self._daemon.poll() is None
 

@@ -1,0 +1,222 @@
+"""The real daemon as a process, with real git and real ssh, on simulated hosts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.simulator.live import Handle, start
+from tests.site import Site, entry
+
+
+@dataclass(frozen=True)
+class Address:
+    address: str
+    port: int
+    replication_address: str
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Handle]:
+    handle = start(tmp_path / "hosts", hosts=2, speed=20.0)
+    yield handle
+    handle.stop()
+
+
+@pytest.fixture
+def site(fleet: Handle, tmp_path: Path) -> Iterator[Site]:
+    hosts = {
+        name: Address("127.0.0.1", port, fleet.world.hosts[name].replication_address)
+        for name, port in fleet.ports.items()
+    }
+    made = Site(tmp_path, hosts, fleet.key_file, fleet.known_hosts_file)
+    yield made
+    made.close()
+
+
+def at(host: str) -> Any:
+    def arrived(report: dict[str, Any]) -> bool:
+        web1 = entry(report)
+        return web1.get("state") == "in-place" and web1.get("observed_host") == host
+
+    return arrived
+
+
+def in_step(*steps: str) -> Any:
+    return lambda report: ((entry(report).get("move") or {}).get("step")) in steps
+
+
+def test_a_commit_moves_a_domain_and_the_first_command_comes_within_a_second(site: Site, fleet: Handle) -> None:
+    site.place(web1="xen1")
+    site.start()
+    site.wait("web1 in place", at("xen1"), 30)
+    time.sleep(1.5)  # let the pass end; the timer is half a minute away
+    commands: list[float] = []
+    fleet.live.on_change = lambda: commands.append(time.monotonic())
+    committed = time.monotonic()
+    site.place(web1="xen2")
+    site.wait("web1 on xen2", at("xen2"), 60)
+    assert commands[0] - committed < 1.0
+    assert fleet.where("web1") == "xen2"
+    assert fleet.violations() == []
+    assert site.stop() == 0
+
+
+def test_an_uncommitted_edit_changes_nothing_and_a_bad_commit_keeps_the_last_good_one(
+    site: Site, fleet: Handle
+) -> None:
+    good = site.place(web1="xen1")
+    site.start()
+    site.wait("web1 in place", at("xen1"), 30)
+    site.write("domains.yaml", "domains:\n  web1: {host: xen2}\n")
+    assert site.call("plan").returncode == 0
+    site.write("domains.yaml", "domains:\n  web1:\n    host: NO\n")
+    bad = site.commit("a mistake")
+    report = site.wait("the refused commit", lambda r: bool(r["commit"]["problems"]), 30)
+    (problem,) = report["commit"]["problems"]
+    assert (problem["commit"], problem["file"], problem["line"]) == (bad, "desired/domains.yaml", 3)
+    assert report["commit"]["in_force"] == good
+    assert site.call("plan").returncode == 1
+    assert fleet.where("web1") == "xen1"
+    site.place(web1="xen2")
+    site.wait("web1 on xen2 after the mistake was mended", at("xen2"), 60)
+
+
+def test_sigterm_ends_between_steps_and_the_next_start_goes_on(site: Site, fleet: Handle) -> None:
+    site.place(web1="xen2")
+    site.start()
+    site.wait("the mirror phase", in_step("sync", "connect", "target-links"), 60)
+    assert site.stop() == 0
+    assert fleet.violations() == []
+    before = entry(site.report())["move"]["id"]
+    site.start()
+    report = site.wait("web1 on xen2", at("xen2"), 60)
+    assert [move["id"] for move in report["history"]] == [before]
+    assert fleet.violations() == []
+
+
+@pytest.mark.parametrize("step", ["attach-suspend", "ship", "target-restore", "source-volumes-removed"])
+def test_a_killed_daemon_is_followed_by_one_that_goes_on(site: Site, fleet: Handle, step: str) -> None:
+    fleet.live.speed = 5.0
+    site.place(web1="xen2")
+    site.start()
+    site.wait(step, lambda r: in_step(step)(r) or bool(r["history"]), 90)
+    site.stop(signal.SIGKILL)
+    site.start()
+    report = site.wait("web1 on xen2", at("xen2"), 120)
+    assert report["history"][0]["outcome"] == "moved"
+    assert fleet.violations() == []
+    assert fleet.where("web1") == "xen2"
+
+
+def test_a_second_daemon_on_the_same_state_refuses_to_start(site: Site) -> None:
+    site.place(web1="xen1")
+    site.start()
+    site.wait("web1 in place", at("xen1"), 30)
+    second = site.call("once")
+    assert second.returncode == 1
+    assert "another reconciler works with" in second.stderr
+
+
+def test_a_repository_that_is_away_keeps_the_last_good_commit_in_force(site: Site) -> None:
+    good = site.place(web1="xen1")
+    site.start()
+    site.wait("web1 in place", at("xen1"), 30)
+    away = site.repository.with_name("away")
+    site.repository.rename(away)
+    assert site.running
+    os.kill(site.pid, signal.SIGHUP)
+    report = site.wait("the missing repository", lambda r: bool(r["commit"]["error"]), 30)
+    assert report["commit"]["in_force"] == good
+    away.rename(site.repository)
+    os.kill(site.pid, signal.SIGHUP)
+    site.wait("the repository again", lambda r: not r["commit"]["error"], 30)
+
+
+def test_a_changed_mind_before_the_cutover_goes_back(site: Site, fleet: Handle) -> None:
+    fleet.live.speed = 3.0
+    site.place(web1="xen2")
+    site.start()
+    site.wait("the sync", in_step("sync"), 60)
+    site.place(web1="xen1")
+    report = site.wait("web1 in place again", at("xen1"), 60)
+    assert report["history"][0]["outcome"] == "back"
+    assert report["history"][0]["reason"] == "placement-changed"
+    assert fleet.violations() == []
+    with fleet.live.lock:
+        assert not [path for path in fleet.world.hosts["xen2"].files.nodes if "web1" in path and "epochs" not in path]
+
+
+def test_a_new_domain_is_created_from_its_provision_section(site: Site, fleet: Handle) -> None:
+    with fleet.live.lock:
+        files = fleet.world.hosts["xen2"].files
+        assert "/srv/guest" in files.nodes
+    site.write(
+        "domains.yaml",
+        "domains:\n"
+        "  web1: {host: xen1}\n"
+        "  new1:\n    host: xen2\n    provision:\n      memory_mb: 64\n"
+        "      kernel: /srv/guest/vmlinuz\n      ramdisk: /srv/guest/initrd.img\n"
+        "      disks:\n        - {name: root, device: xvda, size_mb: 30}\n",
+    )
+    site.commit("a new domain")
+    done = site.call("once", timeout_s=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert fleet.where("new1") == "xen2"
+    assert fleet.violations() == []
+    site.write("domains.yaml", "domains:\n  web1: {host: xen1}\n  new1: {host: xen1}\n")
+    site.commit("and away with it")
+    done = site.call("once", timeout_s=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert fleet.where("new1") == "xen1"
+    assert fleet.violations() == []
+
+
+def test_several_domains_move_one_after_another_in_both_directions(tmp_path: Path) -> None:
+    from reconciler.simulator import scene
+
+    world = scene.site(3)
+    scene.place(world.hosts["xen1"], "web1", 128, (30, 31))
+    scene.place(world.hosts["xen2"], "db1", 192, (45,))
+    scene.place(world.hosts["xen3"], "app1", 64, (17, 18, 19))
+    fleet = start(tmp_path / "hosts", speed=20.0, world=world)
+    hosts = {n: Address("127.0.0.1", p, world.hosts[n].replication_address) for n, p in fleet.ports.items()}
+    site = Site(tmp_path, hosts, fleet.key_file, fleet.known_hosts_file, max_moves=2)
+    try:
+        site.place(web1="xen2", db1="xen1", app1="xen1")
+        done = site.call("once", timeout_s=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {name: fleet.where(name) for name in ("web1", "db1", "app1")} == {
+            "web1": "xen2",
+            "db1": "xen1",
+            "app1": "xen1",
+        }
+        assert fleet.violations() == []
+        assert site.call("plan").returncode == 0
+    finally:
+        site.close()
+        fleet.stop()
+
+
+def test_systemd_is_told_what_happens(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        site.place(web1="xen1")
+        site.start()
+        heard = [listener.recv(4096).decode()]
+        site.wait("web1 in place", at("xen1"), 30)
+        site.stop()
+        while "STOPPING=1" not in heard:
+            heard.append(listener.recv(4096).decode())
+    assert heard[0] == "READY=1"
+    assert any(text.startswith("STATUS=0 under way; commit ") for text in heard)
