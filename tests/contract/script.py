@@ -25,7 +25,9 @@ Transcript = list[tuple[str, Any]]
 class Play:
     """Runs the script on xen1 and xen2 behind a runner and writes down what came back."""
 
-    def __init__(self, runner: Runner, addresses: dict[str, str], pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, runner: Runner, addresses: dict[str, str], pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self.runner = runner
         self.addresses = addresses
         self.pause = pause
@@ -88,7 +90,9 @@ def _resources(view: View) -> Any:
 
 
 def _configs(view: View) -> Any:
-    return sorted((c.name, c.kind, [(d.path, d.device, d.writable) for d in c.disks]) for c in view.get(xl.CONFIGS))
+    return sorted(
+        (c.name, c.kind, [(d.path, d.device, d.writable) for d in c.disks]) for c in view.get(xl.CONFIGS)
+    )
 
 
 NORMAL: dict[str, Callable[[View], Any]] = {
@@ -128,7 +132,9 @@ def resource_file(addresses: dict[str, str]) -> str:
 def flip(to_drbd: bool) -> list[Command]:
     commands: list[Command] = []
     for minor, disk in zip(MINORS, DISKS, strict=True):
-        commands += files.link(f"/etc/xen/disks/{disk}", f"/dev/drbd{minor}" if to_drbd else f"/dev/vg/{disk}")
+        commands += files.link(
+            f"/etc/xen/disks/{disk}", f"/dev/drbd{minor}" if to_drbd else f"/dev/vg/{disk}"
+        )
     return commands
 
 
@@ -152,7 +158,9 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
     for host in ("xen1", "xen2"):
         play.see(host, *everything)
     play.do("xen1", xl.unpause("nosuch"), xl.destroy("nosuch"), xl.restore_paused("/nosuch.img", 60))
-    play.do("xen1", lvm.create("vg", "web1-root", 4194304, "xr.x"), lvm.remove("vg", "nosuch"), drbd.up("nosuch"))
+    play.do(
+        "xen1", lvm.create("vg", "web1-root", 4194304, "xr.x"), lvm.remove("vg", "nosuch"), drbd.up("nosuch")
+    )
     prepare(play, "xen1")
     play.see("xen1", drbd.RESOURCES, lvm.VOLUMES, files.RESOURCE_FILES)
     play.do("xen1", drbd.force_primary(RESOURCE))
@@ -187,11 +195,17 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
     play.do("xen1", lvm.remove("vg", "web1-root"), xl.destroy("web1"))
     play.see("xen1", *with_volumes)
     play.do("xen1", *(lvm.remove("vg", f"{disk}-drbdmd") for disk in DISKS))
-    play.do("xen2", lvm.drop_tag("vg", "web1-root", "xr.move.web1-1"), files.remove("/etc/xen/disks/web1-root"))
+    play.do(
+        "xen2", lvm.drop_tag("vg", "web1-root", "xr.move.web1-1"), files.remove("/etc/xen/disks/web1-root")
+    )
     for host in ("xen1", "xen2"):
         play.see(host, lvm.VOLUMES, files.LINKS, files.EPOCHS)
     return play.transcript
 
 
 def _synced(found: Any) -> bool:
-    return all(v.replication.value == "Established" and v.peer_disk.value == "UpToDate" for r in found for v in r.volumes)
+    return all(
+        v.replication.value == "Established" and v.peer_disk.value == "UpToDate"
+        for r in found
+        for v in r.volumes
+    )

@@ -43,7 +43,9 @@ def test_the_simulator_and_the_lab_say_the_same(lab_guest: Lab, tmp_path: Path) 
     runner = SshRunner(hosts, lab.key_file, lab.known_hosts, 30)
     try:
         found = ask(runner, "xen1", (lvm.VOLUMES,)).get(lvm.VOLUMES)
-        assert {v.name: v.size_bytes >> 20 for v in found} == SIZES_MB, "the simulated site must be like the lab's"
+        assert {v.name: v.size_bytes >> 20 for v in found} == SIZES_MB, (
+            "the simulated site must be like the lab's"
+        )
         addresses = {name: host.replication_address for name, host in lab.hosts.items()}
         real = run(Play(runner, addresses), {v.name: v.size_bytes for v in found})
     finally:
