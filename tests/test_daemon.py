@@ -54,7 +54,7 @@ def in_step(*steps: str) -> Any:
     return lambda report: ((entry(report).get("move") or {}).get("step")) in steps
 
 
-def test_a_commit_moves_a_domain_and_the_first_command_comes_within_a_second(site: Site, fleet: Handle) -> None:
+def test_a_commit_moves_a_domain_its_first_command_within_a_second(site: Site, fleet: Handle) -> None:
     site.place(web1="xen1")
     site.start()
     site.wait("web1 in place", at("xen1"), 30)
@@ -152,7 +152,8 @@ def test_a_changed_mind_before_the_cutover_goes_back(site: Site, fleet: Handle) 
     assert report["history"][0]["reason"] == "placement-changed"
     assert fleet.violations() == []
     with fleet.live.lock:
-        assert not [path for path in fleet.world.hosts["xen2"].files.nodes if "web1" in path and "epochs" not in path]
+        nodes = fleet.world.hosts["xen2"].files.nodes
+        assert not [path for path in nodes if "web1" in path and "epochs" not in path]
 
 
 def test_a_new_domain_is_created_from_its_provision_section(site: Site, fleet: Handle) -> None:

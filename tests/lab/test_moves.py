@@ -148,9 +148,7 @@ def out_of_sync_kib(lab: Lab) -> int:
     return sum(int(number) for number in re.findall(r"out-of-sync:(\d+)", text))
 
 
-def test_a_killed_daemon_goes_on_with_the_same_sync_then_reboots(
-    lab_guest: Lab, site: Site
-) -> None:
+def test_a_killed_daemon_goes_on_with_the_same_sync_then_reboots(lab_guest: Lab, site: Site) -> None:
     lab = lab_guest
     site.write("domains.yaml", "domains:\n  web1:\n    host: xen2\n    policy: {resync_rate_mb_s: 4}\n")
     site.commit("web1 to xen2, slowly")
