@@ -32,14 +32,11 @@ def one_runner(world: World) -> list[str]:
             if domain.uuid in seen:
                 found.append(f"I1: {domain.uuid} runs twice: {seen[domain.uuid]} and {where}")
             seen[domain.uuid] = where
-    last: dict[str, tuple[int, str]] = {}
-    for beat in world.observer.heard:
-        before, where = last.get(beat.guest, (0, ""))
-        if beat.number <= before:
-            found.append(
-                f"I1: {beat.guest} made heartbeat {beat.number} on {beat.host} after {before} on {where}"
-            )
-        last[beat.guest] = (max(beat.number, before), beat.host)
+    for before, beat in world.observer.repeated[:5]:
+        found.append(
+            f"I1: {beat.guest} made heartbeat {beat.number} on {beat.host} "
+            f"after {before.number} on {before.host}"
+        )
     return found
 
 

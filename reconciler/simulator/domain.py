@@ -72,6 +72,7 @@ class Domain:
     vcpus: int
     config: dict[str, Any]
     guest: Guest
+    building: bool = True
     paused: bool = True
     suspended: bool = False
     connected: bool = False  # the guest ran at least once: its front ends are connected
@@ -80,7 +81,7 @@ class Domain:
 
     @property
     def running(self) -> bool:
-        return not self.paused and not self.suspended
+        return not (self.building or self.paused or self.suspended)
 
     @property
     def holder(self) -> str:

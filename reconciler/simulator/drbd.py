@@ -61,6 +61,7 @@ class Device(BlockDevice):
     replication: str = "Off"
     lower: BlockDevice | None = None
     lower_md: BlockDevice | None = None
+    kept: Metadata | None = None
     peer_disk_seen: str = "DUnknown"
     credit_bytes: float = 0.0
     sync_began_s: float = 0.0
@@ -75,10 +76,10 @@ class Device(BlockDevice):
 
     @property
     def meta(self) -> Metadata:
-        value = self.lower_md.read(0) if self.lower_md else None
-        if not isinstance(value, Metadata):
+        """The kernel's copy; it goes back to the disk with every change of state, whatever is there now."""
+        if self.kept is None:
             raise IOFault(f"drbd{self.minor}: no metadata")
-        return value
+        return self.kept
 
     @property
     def peer(self) -> Device | None:
@@ -162,7 +163,7 @@ class Device(BlockDevice):
                 "No valid meta-data signature found.\n\n"
                 "\t==> Use 'drbdadm create-md res' to initialize meta-data area. <==\n",
             )
-        self.lower, self.lower_md, self.size = lower, lower_md, lower.size
+        self.lower, self.lower_md, self.kept, self.size = lower, lower_md, found, lower.size
         for below in (lower, lower_md):
             below.claim = self.holder
             below.opens.append(self.holder)
@@ -179,7 +180,7 @@ class Device(BlockDevice):
             if below is not None:
                 below.claim = None
                 below.close(self.holder)
-        self.lower = self.lower_md = None
+        self.lower = self.lower_md = self.kept = None
         self.disk = "Diskless"
 
     def remember(self) -> None:
@@ -190,6 +191,8 @@ class Device(BlockDevice):
             self.meta.was_primary = self.role == "Primary"
             if not self.meta.was_primary:
                 self.meta.active.clear()
+            if self.lower_md.read(0) is not self.meta:
+                self.lower_md.write(0, self.meta)
 
 
 @dataclass(eq=False)

@@ -27,12 +27,19 @@ class Observer:
 
     heard: deque[Heard] = field(default_factory=lambda: deque(maxlen=KEPT))
     count: int = 0
+    newest: dict[str, Heard] = field(default_factory=dict)
+    repeated: list[tuple[Heard, Heard]] = field(default_factory=list)
     # guest -> disk -> offset -> what the guest was told is on disk there
     acknowledged: dict[str, dict[str, dict[int, Beat]]] = field(default_factory=dict)
 
     def hear(self, at_s: float, guest: str, host: str, number: int) -> None:
-        self.heard.append(Heard(at_s, guest, host, number))
+        beat, before = Heard(at_s, guest, host, number), self.newest.get(guest)
+        self.heard.append(beat)
         self.count += 1
+        if before is not None and number <= before.number:
+            self.repeated.append((before, beat))
+        else:
+            self.newest[guest] = beat
 
     def acknowledge(self, guest: str, vdev: str, offset: int, beat: Beat) -> None:
         self.acknowledged.setdefault(guest, {}).setdefault(vdev, {})[offset] = beat

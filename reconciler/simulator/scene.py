@@ -18,6 +18,8 @@ def site(hosts: int = 2, seed: int = 0, beat_s: float = 0.1) -> World:
         host = world.add_host(f"xen{number}")
         for folder in ("/etc/xen/disks", "/var/lib/xen-reconciler", "/srv/guest"):
             host.files.nodes[folder] = Directory()
+        for file in ("vmlinuz", "initrd.img"):
+            host.files.nodes[f"/srv/guest/{file}"] = File(thing="boot file", bulk=8 * MIB)
     return world
 
 

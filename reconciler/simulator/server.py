@@ -156,7 +156,7 @@ class HostServer:
                 channel.sendall_stderr(f"simulated host: refused to run: {line}\n".encode())
                 status = 127
             channel.send_exit_status(status)
-        except (OSError, EOFError, paramiko.SSHException):
+        except (OSError, EOFError, ValueError, paramiko.SSHException):
             pass
         finally:
             # «exec accepted» is sent by another thread after this one began: a close must not overtake it.

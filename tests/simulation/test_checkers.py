@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from test_seed_procedure import ATTACH, CUTOVER, DISKS, RESOURCE, STATE, Hand
 
 from reconciler.simulator import checkers, scene
 from reconciler.simulator.storage import Mapped
 from reconciler.simulator.world import World
+
+from .seed import ATTACH, CUTOVER, DISKS, RESOURCE, STATE, Hand
 
 
 class Careless(Hand):

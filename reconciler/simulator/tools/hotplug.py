@@ -48,6 +48,7 @@ def plug_all(host: SimHost, domain: Domain) -> None:
         except Fail:
             host.destroy(domain)
             raise
+    domain.building = False
 
 
 def name_taken(number: int, name: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from reconciler.simulator.domain import Guest
+from reconciler.simulator.domain import Domain, Guest
 from reconciler.simulator.filesystem import FileError
 from reconciler.simulator.process import Fail, Result, Steps
 from reconciler.simulator.tools import xlconfig
-from reconciler.simulator.tools.hotplug import named, new_domain, plug_all
+from reconciler.simulator.tools.hotplug import FATAL, named, new_domain, plug_all
 from reconciler.simulator.tools.saving import restore, save
 
 if TYPE_CHECKING:
@@ -131,12 +131,25 @@ def create(host: SimHost, args: list[str]) -> Steps:
     try:
         domain = new_domain(host, config, Guest(config["c_info"]["name"]))
         yield CREATE_S
+        load_kernel(host, domain)
         plug_all(host, domain)
     except Fail as fail:
         raise Fail(fail.result.exit, f"Parsing config from {paths[0]}\n{fail.result.stderr}") from fail
     domain.guest.boot(domain.vbds[0].device if domain.vbds else None)
     domain.paused, domain.connected = "-p" in args, "-p" not in args
     return Result(0, "", f"Parsing config from {paths[0]}\n")
+
+
+def load_kernel(host: SimHost, domain: Domain) -> None:
+    """The domain builder opens the files that the configuration names, on this host."""
+    for key in ("kernel", "ramdisk"):
+        path = domain.config["b_info"].get(key)
+        if path and not host.files.exists(path):
+            host.destroy(domain)
+            said = f"xc: error: panic: xg_dom_core.c: failed to open file '{path}': No such file or directory"
+            raise Fail(
+                3, f"{said}: Invalid kernel\n{FATAL}libxl_dom.c:571:libxl__build_dom: xc_dom_build failed\n"
+            )
 
 
 def pause(host: SimHost, args: list[str]) -> Steps:

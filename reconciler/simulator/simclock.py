@@ -1,0 +1,26 @@
+"""The world's time as the `Clock` the production code takes: pausing lets the simulation go on."""
+
+from __future__ import annotations
+
+import datetime
+
+from reconciler.simulator.world import World
+
+EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+class SimClock:
+    """A `Clock` over a world. `jump` moves the wall clock only, as a time daemon might."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.jump = datetime.timedelta(0)
+
+    def now(self) -> datetime.datetime:
+        return EPOCH + datetime.timedelta(seconds=self.world.now_s) + self.jump
+
+    def monotonic_s(self) -> float:
+        return self.world.now_s
+
+    def pause(self, seconds: float) -> None:
+        self.world.advance(seconds)
