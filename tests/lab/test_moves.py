@@ -178,3 +178,45 @@ def test_a_killed_daemon_goes_on_with_the_same_sync_then_reboots(lab_guest: Lab,
     nothing_left(lab, "xen1")
     at_home(lab, "xen2")
     assert lab.observer.verify().problems == []
+
+
+NEW1 = """\
+domains:
+  new1:
+    host: xen2
+    provision:
+      memory_mb: 64
+      kernel: /srv/guest/vmlinuz
+      ramdisk: /srv/guest/initrd.img
+      extra: console=hvc0 quiet
+      disks:
+        - {name: beat, device: xvda, size_mb: 33}
+        - {name: blocks, device: xvdb, size_mb: 65}
+        - name: root
+          device: xvdc
+          size_mb: 30
+          source: {tarball: /srv/guest/root.tar}
+"""
+
+
+def test_a_domain_that_exists_nowhere_is_created(lab_up: Lab, tmp_path: Path) -> None:
+    lab = lab_up
+    site = Site(tmp_path, lab.hosts, lab.key_file, lab.known_hosts)
+    site.write("domains.yaml", NEW1)
+    site.commit("a new domain")
+    planned = site.call("plan")
+    assert planned.returncode == 2, planned.stdout + planned.stderr
+    done = site.call("once", timeout_s=MOVE_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    host = lab.hosts["xen2"]
+    assert "new1" in host.run(["xl", "list"])
+    names = sorted(host.run(["lvs", "--noheadings", "-o", "lv_name"]).split())
+    assert names == ["new1-beat", "new1-blocks", "new1-root"]
+    assert host.run(["lvs", "--noheadings", "-o", "lv_tags"]).split() == []
+    assert host.run(["readlink", "/etc/xen/auto/new1.cfg"]).strip() == "../new1.cfg"
+    assert 'uuid = "' in host.run(["cat", "/etc/xen/new1.cfg"])
+    listed = host.run(["tar", "-tf", "/srv/guest/root.tar"]).split()
+    host.run(["xl", "destroy", "new1"])
+    host.run("mkdir -p /mnt/new1 && mount -o ro /dev/vg/new1-root /mnt/new1")
+    found = host.run("cd /mnt/new1 && find . -type f").split()
+    assert {name for name in listed if not name.endswith("/")} <= {*found, *(f[2:] for f in found)}
