@@ -30,10 +30,12 @@ class SimGuard:
         wait: Wait,
         start: Start | None = None,
         mutex: AbstractContextManager[Any] | None = None,
+        patience_s: float = LOCK_PATIENCE_S,
     ) -> None:
         self.host = host
         self.wait = wait
         self.mutex = mutex or nullcontext()
+        self.patience_s = patience_s
         self.start = start or self._start
 
     def hello(self) -> dict[str, Any]:
@@ -90,7 +92,7 @@ class SimGuard:
                 self.host.locks[domain] = self
             return self.host.locks.get(domain) is self
 
-        if not self.wait(lock, LOCK_PATIENCE_S):
+        if not self.wait(lock, self.patience_s):
             raise Refused("busy", f"a command for {domain} is still running on this host")
         try:
             with self.mutex:

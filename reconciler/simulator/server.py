@@ -24,6 +24,7 @@ from paramiko.common import (
     OPEN_SUCCEEDED,
 )
 
+from reconciler.execution.guard import LOCK_PATIENCE_S
 from reconciler.simulator.filesystem import Directory, File
 from reconciler.simulator.guarding import SimGuard
 from reconciler.simulator.host import SimHost
@@ -198,7 +199,8 @@ class Session:
         self.host = server.host
         self.channel = channel
         self.boot_id = self.host.boot_id
-        self.guard = SimGuard(self.host, self.live.wait, self._start, self.live.lock)
+        patience_s = LOCK_PATIENCE_S * self.live.speed  # other threads of this process hold it in real time
+        self.guard = SimGuard(self.host, self.live.wait, self._start, self.live.lock, patience_s)
 
     def serve(self) -> None:
         self._say(self.guard.hello())
