@@ -104,7 +104,7 @@ class Executor:
         ran: Ran = []
         for action in actions:
             host = order.host(action.side).name
-            outcomes = self._runner.run(host, action.script(order, progress))
+            outcomes = without(order.secret, self._runner.run(host, action.script(order, progress)))
             ran += [
                 (host, command, outcome) for command, outcome in zip(action.commands, outcomes, strict=True)
             ]
@@ -175,6 +175,18 @@ class Seen:
 
     def views(self, order: Order) -> Views:
         return Views({side: self._views.get(side, View(order.host(side).name)) for side in order.sides})
+
+
+def without(secret: str, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
+    """The outcomes with a secret cut out: drbdadm prints whole command lines when one of them fails."""
+    if not secret:
+        return outcomes
+    return tuple(
+        replace(o, stdout=o.stdout.replace(secret, "…"), stderr=o.stderr.replace(secret, "…"))
+        if isinstance(o, Answer)
+        else o
+        for o in outcomes
+    )
 
 
 def _both(one: Looks, other: Looks) -> Looks:
