@@ -11,6 +11,7 @@ from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import Connection, DiskState, DrbdResource, DrbdVolume, Query, Replication, Role
 
 MAJOR = 147
+FOLDER = "/etc/drbd.d"
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 

@@ -15,7 +15,7 @@ from reconciler.model.facts import DiskState, DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
 from reconciler.moves.attach import ATTACH_SUSPEND, ATTACH_UNPAUSE
-from reconciler.moves.common import flip_commands, resource_path
+from reconciler.moves.common import flip_commands, remove_images, resource_path
 from reconciler.moves.cutover import CUTOVER_SUSPEND, GO, TARGET_RESTORE
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
@@ -309,7 +309,7 @@ class SourceLeftovers(Step):
         commands: list[Command] = []
         folder = look.images_folder(order) + "/"
         if any(path.startswith(folder) for path in view.get(files.IMAGES)):
-            commands.append(files.remove_folder(look.images_folder(order)))
+            commands += remove_images(order)
         if look.resource(view, order) is None:
             for disk in order.disks:
                 found = look.volume(view, disk.source_group, disk.metadata)
@@ -318,7 +318,7 @@ class SourceLeftovers(Step):
                 ):
                     commands.append(lvm.remove(disk.source_group, disk.metadata))
             if resource_path(order) in view.get(files.RESOURCE_FILES):
-                commands.append(files.remove(resource_path(order)))
+                commands += [files.remove(resource_path(order)), files.sync_folder(drbd.FOLDER)]
         return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
@@ -382,10 +382,10 @@ class TargetCleaned(Step):
         if resource_path(order) in view.get(files.RESOURCE_FILES):
             drop.append(resource_path(order))
         if drop:
-            commands.append(files.remove(*drop))
+            commands += [files.remove(*drop), files.sync_folder("/etc/xen")]
         folder = look.images_folder(order) + "/"
         if any(path.startswith(folder) for path in view.get(files.IMAGES)):
-            commands.append(files.remove_folder(look.images_folder(order)))
+            commands += remove_images(order)
         for disk in order.disks:
             for name in (disk.volume, disk.metadata):
                 found = look.volume(view, disk.target_group, name)

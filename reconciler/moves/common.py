@@ -277,4 +277,9 @@ class DropFolder(Step):
         return READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(self.side, (files.remove_folder(look.images_folder(order)),)),)
+        return (Action(self.side, remove_images(order)),)
+
+
+def remove_images(order: Order) -> tuple[Command, ...]:
+    """No image comes back after a crash."""
+    return files.remove_folder(look.images_folder(order)), files.sync_folder(files.STATE)

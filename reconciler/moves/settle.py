@@ -23,9 +23,7 @@ def not_settled(order: Order, views: Views) -> Verdict | None:
 def _not_settled(order: Order, views: Views) -> Verdict | None:
     seen = look.domain(views.target, order)
     if seen is None or seen.state is not DomainState.RUNNING:
-        return wrong(
-            f"{order.domain} is not seen running on {order.target.name}; nothing of the source is removed"
-        )
+        return wrong(not_running(order))
     if not look.on_volumes(views.target, order, Side.TARGET, seen):
         devices = look.devices_text(views.target, seen)
         return wrong(f"{order.domain} on {order.target.name} is not on its own volumes: {devices}")
@@ -35,6 +33,14 @@ def _not_settled(order: Order, views: Views) -> Verdict | None:
         text = f"{order.domain} is {still.state.value} on {order.host(Side.SOURCE).name} as well"
         return Verdict(Mark.WRONG, text, two_runners=both)
     return None
+
+
+def not_running(order: Order) -> str:
+    return (
+        f"{order.domain} ran on {order.target.name} and is not seen running there now; its disks there are "
+        f"the right ones, nothing of the source is removed before it runs again: «xl create "
+        f"{order.config_path}» on {order.target.name}"
+    )
 
 
 class TargetRuns(Step):
@@ -51,7 +57,7 @@ class TargetRuns(Step):
         seen = look.domain(views.target, order)
         if seen is not None and seen.state is DomainState.RUNNING:
             return DONE
-        text = f"{order.domain} is not seen running on {order.target.name}; nothing of the source is removed"
+        text = not_running(order)
         again = not look.same_boot(views.target, order, Side.TARGET) and order.autostart
         if not again or order.config_text is None:
             return wrong(text)
@@ -183,7 +189,7 @@ class TargetLeftovers(Step):
         return {Side.TARGET: (lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES)}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
-        commands = []
+        commands: list[Command] = []
         for disk in order.disks:
             group = disk.group(Side.TARGET)
             if look.volume(views.target, group, disk.metadata) is not None:
@@ -192,7 +198,7 @@ class TargetLeftovers(Step):
             if data is not None and order.tag in data.tags:
                 commands.append(lvm.drop_tag(group, disk.volume, order.tag))
         if resource_path(order) in views.target.get(files.RESOURCE_FILES):
-            commands.append(files.remove(resource_path(order)))
+            commands += [files.remove(resource_path(order)), files.sync_folder(drbd.FOLDER)]
         return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:

@@ -126,7 +126,7 @@ def test_a_failed_save_counts_until_the_domain_is_seen_running(story: Story) -> 
     """xl resumes the guest itself; nobody wrote down when, so the freeze is at most this long."""
     story.until("attach-suspend").intent().wait(3).outcome(exit=1, stderr="no space left")
     story.turned_back(Reason.STEP_FAILED, "no space left").wait(1)
-    for _ in range(6):
+    for _ in range(8):
         story.done()
     assert freezes(story) == [(FreezeKind.BACK, 4.0, None, False)]
 

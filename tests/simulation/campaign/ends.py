@@ -1,0 +1,93 @@
+"""What the hosts must look like at the end of a run: I6, judged from outside."""
+
+from __future__ import annotations
+
+from reconciler.model.move import Kind, Order, Progress, Status
+from reconciler.simulator.filesystem import Link
+from reconciler.simulator.host import SimHost
+from reconciler.simulator.world import World
+
+
+def held_badly(progress: Progress) -> str:
+    """A held journey names its reason and says in words what is the matter."""
+    if progress.reason is None or not progress.detail:
+        return f"I6: held at {progress.step} without a reason"
+    return ""
+
+
+def problems(world: World, order: Order, progress: Progress, faults: list[str]) -> list[str]:
+    """What is not as the end that was reported says it is; empty when all is."""
+    target = world.hosts[order.target.name]
+    source = world.hosts[order.source.name] if order.source else None
+    guest_gone = any(fault.startswith("guest-gone") for fault in faults)
+    rebooted = any("crash" in fault for fault in faults)
+    may_be_down = guest_gone or (rebooted and not order.autostart)
+    match progress.status, order.kind:
+        case Status.MOVED, _:
+            found = here(target, order, may_be_down)
+            found += gone(source, order, "source") if source else []
+            return found + leftovers(target, order, own=True)
+        case Status.BACK, Kind.MOVE:
+            assert source is not None
+            return here(source, order, may_be_down) + gone(target, order, "target")
+        case Status.BACK, _:
+            return gone(target, order, "target")
+    return []
+
+
+def here(host: SimHost, order: Order, may_be_down: bool) -> list[str]:
+    """The domain runs here, its files and volumes are here, and it comes back after a reboot."""
+    found = []
+    domain = host.domain(order.domain)
+    if domain is None and not may_be_down:
+        found.append(f"I6: {order.domain} is not on {host.name}")
+    if domain is not None and not domain.running:
+        found.append(f"I6: {order.domain} does not run on {host.name}")
+    if order.config_path not in host.files.nodes:
+        found.append(f"I6: {host.name} has lost {order.config_path}")
+    if order.autostart != (order.auto_path in host.files.nodes):
+        found.append(f"I6: autostart of {order.domain} on {host.name} is not as it was")
+    for disk in order.disks:
+        node = host.files.nodes.get(disk.link)
+        if not isinstance(node, Link):
+            found.append(f"I6: {host.name} has lost {disk.link}")
+        elif domain is None and not node.target.startswith("/dev/vg/"):
+            found.append(f"I6: {disk.link} on {host.name} points to {node.target}; nothing can start so")
+        if disk.volume not in host.groups["vg"].volumes:
+            found.append(f"I8: {host.name} has lost {disk.volume}")
+    return found
+
+
+def gone(host: SimHost, order: Order, what: str) -> list[str]:
+    """Nothing of the domain is left here, and nothing could start it."""
+    found = []
+    if host.domain(order.domain) is not None:
+        found.append(f"I6: {order.domain} is left on the {what} {host.name}")
+    for disk in order.disks:
+        if disk.volume in host.groups["vg"].volumes:
+            found.append(f"I6: {disk.volume} is left on the {what} {host.name}")
+        if disk.link in host.files.nodes:
+            found.append(f"I6: {disk.link} is left on the {what} {host.name}")
+    for path in (order.config_path, order.auto_path):
+        if path in host.files.nodes:
+            found.append(f"I6: {path} is left on the {what} {host.name}")
+    return found + leftovers(host, order, own=False)
+
+
+def leftovers(host: SimHost, order: Order, *, own: bool) -> list[str]:
+    """What a journey must not leave anywhere: metadata, images, DRBD, resource files, tags."""
+    found = []
+    group = host.groups["vg"]
+    for disk in order.disks:
+        if disk.metadata in group.volumes:
+            found.append(f"I6: {disk.metadata} is left on {host.name}")
+        volume = group.volumes.get(disk.volume)
+        if own and volume is not None and order.tag in volume.tags:
+            found.append(f"I6: {disk.volume} on {host.name} still has the tag {order.tag}")
+    if order.resource in host.drbd:
+        found.append(f"I6: DRBD {order.resource} is left on {host.name}")
+    for path in host.files.nodes:
+        images = path.startswith(f"/var/lib/xen-reconciler/images/{order.domain}/")
+        if images or path == f"/etc/drbd.d/{order.resource}.res":
+            found.append(f"I6: {path} is left on {host.name}")
+    return found

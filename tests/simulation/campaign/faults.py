@@ -1,0 +1,53 @@
+"""What can go wrong at a command, by name. Pure tables; `stand.py` makes them happen."""
+
+from __future__ import annotations
+
+READS = frozenset({"cat", "uname", "lvs", "vgs", "xenstore-ls", "find", "grep", "df", "drbdsetup"})
+
+REQUEST = ("undelivered", "late-5", "late-70", "kill-unsent", "cut-20", "cut-900")
+"""At the first command of a changing script: the request is lost, comes late, or is never sent."""
+
+REQUEST_READ = ("undelivered", "cut-20", "cut-900")
+
+BEFORE = (
+    "fail",
+    "done-but-failed",
+    "nothing-but-ok",
+    "hang",
+    "kill-during",
+    "crash-before",
+    "crash-during",
+    "guest-gone-during",
+    "peer-crash",
+    "peer-crash-long",
+    "disk-full",
+    "peer-disk-full",
+    "link-cut",
+    "guest-gone",
+)
+
+AFTER = ("lose-reply", "kill-after", "crash-after", "crash-after-long")
+
+BEFORE_READ = ("fail", "hang", "cut-output")
+
+AFTER_READ = ("lose-reply", "kill-after")
+
+PAIR_REQUEST = ("late-70", "kill-unsent")
+PAIR_BEFORE = ("fail", "done-but-failed", "hang", "peer-crash", "crash-during")
+PAIR_AFTER = ("lose-reply", "crash-after")
+
+
+def reads(argv: tuple[str, ...]) -> bool:
+    """Whether a command only looks."""
+    return argv[0] in READS or argv[:2] in (("xl", "list"), ("xl", "info"))
+
+
+def kinds(place: str, argv: tuple[str, ...], *, pairs: bool = False) -> tuple[str, ...]:
+    """The faults that make sense at a place of a command."""
+    if reads(argv):
+        if pairs:
+            return ()
+        return {"request": REQUEST_READ, "before": BEFORE_READ, "after": AFTER_READ}[place]
+    if pairs:
+        return {"request": PAIR_REQUEST, "before": PAIR_BEFORE, "after": PAIR_AFTER}[place]
+    return {"request": REQUEST, "before": BEFORE, "after": AFTER}[place]

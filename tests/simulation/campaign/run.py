@@ -1,0 +1,203 @@
+"""One run: a scenario with chosen faults, watched after every command, to a definite end."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.execution.executor import Executor
+from reconciler.model.command import Script
+from reconciler.model.move import Direction, Order, Progress, Reason, Status
+from reconciler.moves import machine
+from reconciler.moves.journal import EventKind, Journal
+from reconciler.simulator import checkers
+from reconciler.simulator.runner import Point
+from reconciler.simulator.simclock import SimClock
+from tests.simulation.campaign import ends
+from tests.simulation.campaign.faults import reads
+from tests.simulation.campaign.stage import SCENARIOS, build, order_for
+from tests.simulation.campaign.stand import Choose, Killed, Stand
+
+ROUNDS, LONGEST_S, CALM_S, DEFINITE_S = 1500, 4 * 3600.0, 900.0, 400.0
+
+
+class WatchedJournal(Journal):
+    """In memory; remembers what it was told last."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.kind: EventKind | None = None
+        self.planned: list[tuple[str, tuple[str, ...]]] = []
+
+    def record(
+        self,
+        order: Order,
+        progress: Progress,
+        now: datetime.datetime,
+        kind: EventKind | None = None,
+        step: str = "",
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        super().record(order, progress, now, kind, step, detail)
+        self.kind = kind
+        self.planned = [(row["host"], tuple(row["argv"])) for row in (detail or {}).get("commands", ())]
+
+
+class Violation(Exception):
+    """A rule was broken; the text names it."""
+
+
+@dataclass
+class Outcome:
+    """How a run ended. `trouble` is empty for a run that kept every rule and came to a definite end."""
+
+    case: str
+    trouble: str = ""
+    status: str = ""
+    reason: str = ""
+    detail: str = ""
+    step: str = ""
+    commands: int = 0
+    world_s: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+
+def nothing(number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
+    return None
+
+
+class Run:
+    """Holds the parts of one run, so that a fork can take it over in the middle."""
+
+    def __init__(self, scenario: str, choose: Choose = nothing) -> None:
+        self.scenario = SCENARIOS[scenario]
+        self.case = scenario
+        self.choose = choose
+        self.faults: list[str] = []
+        self.world = build(self.scenario)
+        self.clock = SimClock(self.world)
+        self.journal = WatchedJournal()
+        self.stand = Stand(self.world, nothing, lambda point: None)
+        self.order = order_for(self.scenario, self.world, self.stand, self.journal)
+        self.stand.sim.count = 0
+        self.stand.choose = self._choose
+        self.stand.watch = self._watch
+        self.stand.sent = self._sent
+        self.stand.unpause_fails = self.scenario.unpause_fails
+        self.settled_s = 0.0
+        self.turned = False
+
+    # -- what is watched ------------------------------------------------------------------------
+
+    def _choose(self, number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
+        fault = self.choose(number, place, host, argv)
+        if fault is not None:
+            self.faults.append(f"{fault} at {number} on {host}: {' '.join(argv)[:100]}")
+        return fault
+
+    def _watch(self, point: Point) -> None:
+        self.check()
+        if not reads(point.command.argv) and point.script.claim is None:
+            raise Violation(f"I4: {' '.join(point.command.argv)} was sent without a claim")
+
+    def _sent(self, host: str, script: Script) -> None:
+        """I5: what is about to be sent is in the journal, as the last thing it holds."""
+        intended = self.journal.planned if self.journal.kind is EventKind.INTENT else []
+        for command in script.commands:
+            if (host, command.argv) not in intended:
+                raise Violation(f"I5: {' '.join(command.argv)} is sent to {host} without a recorded intent")
+
+    def check(self) -> None:
+        found = checkers.violations(self.world)
+        if found:
+            raise Violation("; ".join(found[:3]))
+
+    # -- the run --------------------------------------------------------------------------------
+
+    def go(self) -> Outcome:
+        """To the end, whatever happens; a broken rule or an indefinite end is in `trouble`."""
+        progress = machine.begin(self.order, self.clock.now())
+        self.journal.begin(self.order, progress, self.clock.now())
+        trouble = ""
+        try:
+            progress = self._drive()
+            self.world.advance(60.0)
+            if progress.status is Status.HELD:
+                trouble = ends.held_badly(progress)
+            self.check()
+            trouble = trouble or "; ".join(ends.problems(self.world, self.order, progress, self.faults))
+        except Violation as violation:
+            trouble = str(violation)
+            progress = self._journaled()
+        reason = progress.reason.value if progress.reason else ""
+        return Outcome(
+            self.case,
+            trouble,
+            progress.status.value,
+            reason,
+            progress.detail,
+            progress.step,
+            self.stand.sim.count,
+            self.world.now_s,
+            self.faults,
+        )
+
+    def _journaled(self) -> Progress:
+        records = self.journal.active() or self.journal.finished(1)
+        return records[0].progress
+
+    def _drive(self) -> Progress:
+        executor = self._executor()
+        calm_s = 0.0
+        for _ in range(ROUNDS):
+            progress = self._journaled()
+            if progress.ended:
+                return progress
+            try:
+                progress, pause_s = executor.advance(self.order, self._turned(progress), self._stop)
+            except Killed:
+                executor, pause_s = self._executor(), 3.0
+                progress = self._journaled()
+            if progress.ended:
+                return progress
+            self.world.advance(max(pause_s, 0.01))
+            self.check()
+            if self.world.now_s > CALM_S:
+                self.stand.heal()
+            calm_s = calm_s + pause_s if self.stand.whole and progress.status is Status.HELD else 0.0
+            if calm_s > DEFINITE_S:
+                return progress
+            if self.world.now_s > LONGEST_S:
+                break
+        raise Violation(
+            f"I6: no definite end after {self.world.now_s:.0f} s: step {progress.step} "
+            f"{progress.status.value} {progress.reason} {progress.detail[:200]}"
+        )
+
+    def _executor(self) -> Executor:
+        return Executor(self.stand, self.journal, self.clock)
+
+    def _stop(self) -> bool:
+        if self.turned or self.scenario.turn_at is None:
+            return False
+        return self._journaled().step == self.scenario.turn_at
+
+    @property
+    def begun(self) -> bool:
+        """Whether the run has come to what its scenario is about: before that it is like a plain move."""
+        if self.scenario.turn_at is not None:
+            return self.turned
+        return not self.scenario.unpause_fails or self._journaled().direction is Direction.BACK
+
+    def _turned(self, progress: Progress) -> Progress:
+        """Somebody asks for going back when the scenario's step is reached."""
+        if self.turned or progress.step != self.scenario.turn_at or progress.direction is Direction.BACK:
+            return progress
+        self.turned = True
+        now = self.clock.now()
+        back = machine.turn_back(self.order, progress, Reason.PLACEMENT_CHANGED, "wanted elsewhere", now)
+        if back is None:
+            return progress
+        self.journal.record(self.order, back, now, EventKind.TURNED_BACK, step=progress.step)
+        return back

@@ -1,0 +1,103 @@
+"""A small world with a domain in it, and the orders the scenarios begin with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from reconciler.commands import files
+from reconciler.model.command import Runner
+from reconciler.model.move import Order
+from reconciler.model.placement import Desired, DiskSource, Domain, Host, NewDisk, Provision
+from reconciler.moves.journal import Journal
+from reconciler.observed.survey import ask, survey
+from reconciler.planning.planner import Limits, Situation, plan
+from reconciler.simulator import scene
+from reconciler.simulator.filesystem import DiskImage, File
+from reconciler.simulator.simclock import SimClock
+from reconciler.simulator.world import World
+
+NAME = "web1"
+SOURCE, TARGET = "xen1", "xen2"
+IMAGE = "/srv/guest/root.img"
+WANTED = Provision(
+    memory_mb=64,
+    disks=(
+        NewDisk("root", "xvda", 64, DiskSource(image=IMAGE)),
+        NewDisk("data", "xvdb", 32),
+    ),
+    kernel="/srv/guest/vmlinuz",
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Where a run starts: `turn_at` names the step at which somebody asks for going back."""
+
+    name: str
+    turn_at: str | None = None
+    provision: bool = False
+    unpause_fails: bool = False
+    autostart: bool = True
+    only_crashes: bool = False
+
+
+TURNS = (
+    "source-drbd-up",
+    "attach-flip",
+    "attach-unpause",
+    "sync",
+    "ship",
+    "target-drbd-down",
+    "target-restore",
+    "go",
+)
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("move"),
+        Scenario("provision", provision=True),
+        *(Scenario(f"back-{step}", turn_at=step) for step in TURNS),
+        Scenario("back-unpause-fails", unpause_fails=True),
+        Scenario("move-no-autostart", autostart=False, only_crashes=True),
+    )
+}
+
+
+def build(scenario: Scenario) -> World:
+    """Two hosts; on the first one a running domain, unless the scenario is to create it."""
+    world = scene.site(2, beat_s=0.5)
+    if scenario.provision:
+        for host in world.hosts.values():
+            host.files.nodes[IMAGE] = File(thing=DiskImage({}), bulk=16 << 20)
+            for name in ("vmlinuz", "initrd.img"):
+                host.files.nodes[f"/srv/guest/{name}"] = File("kernel")
+    else:
+        scene.place(world.hosts[SOURCE], NAME, 64, (96, 64))
+        if not scenario.autostart:
+            world.hosts[SOURCE].files.remove(f"/etc/xen/auto/{NAME}.cfg")
+        world.advance(3)
+    return world
+
+
+def order_for(scenario: Scenario, world: World, runner: Runner, journal: Journal) -> Order:
+    """What the planner orders for this world."""
+    hosts = {name: Host(name, h.address, h.replication_address) for name, h in world.hosts.items()}
+    wanted = Domain(NAME, TARGET, provision=WANTED if scenario.provision else None)
+    views = survey(runner, list(hosts))
+    situation = Situation(
+        desired=Desired("c" * 40, hosts, {NAME: wanted}),
+        views=views,
+        active=[],
+        past=[],
+        samples=[],
+        epochs={NAME: journal.newest_epoch(NAME)},
+        limits=Limits(),
+        now=SimClock(world).now(),
+        salt="salt",
+    )
+    (item,) = [item for item in plan(situation).items if item.domain == NAME]
+    assert item.order is not None, item
+    if scenario.provision:
+        return item.order
+    query = files.text_of(item.order.config_path)
+    return replace(item.order, config_text=ask(runner, SOURCE, [query]).get(query))

@@ -1,0 +1,269 @@
+"""The test stand: the simulated command seam with faults made to happen at chosen commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from reconciler.model.command import NoAnswer, Outcome, Script, Skip, Skipped
+from reconciler.simulator.domain import Image
+from reconciler.simulator.filesystem import File, Link, Node
+from reconciler.simulator.guarding import EPOCHS, SimGuard
+from reconciler.simulator.host import SimHost
+from reconciler.simulator.process import Result, Steps
+from reconciler.simulator.runner import Crash, FailBefore, Fault, Hang, LoseReply, Point, SimRunner
+from reconciler.simulator.world import World
+from tests.simulation.campaign.faults import reads
+
+BOOT_S, LONG_BOOT_S, LINK_S, DURING_S = 15.0, 400.0, 150.0, 0.2
+Choose = Callable[[int, str, str, tuple[str, ...]], str | None]
+
+
+class Killed(BaseException):
+    """The daemon died: nothing of it runs any more."""
+
+
+class Stand:
+    """A `Runner`. `choose(number, place, host, argv)` says which fault, if any, happens at a place."""
+
+    def __init__(self, world: World, choose: Choose, watch: Callable[[Point], None]) -> None:
+        self.world = world
+        self.choose = choose
+        self.sim = SimRunner(world, self._hook, self._watch)
+        self.watch = watch
+        self.deaf: dict[str, float] = {}  # host -> until when nobody reaches it by ssh
+        self.full: dict[str, int] = {}  # host -> the capacity it had
+        self.torn: list[str] = []  # hosts that lost what was not synced
+        self.durable: dict[str, dict[str, Node]] = {n: kept(h) for n, h in world.hosts.items()}
+        self.unpause_fails = False
+        self.sent: Callable[[str, Script], None] = lambda host, script: None
+
+    # -- the request ----------------------------------------------------------------------------
+
+    def run(self, host: str, script: Script) -> tuple[Outcome, ...]:
+        argv = script.commands[0].argv
+        fault = self.choose(self.sim.count + 1, "request", host, argv)
+        if script.claim is not None:
+            self.sent(host, script)
+        match fault:
+            case "undelivered":
+                return self._lost(script)
+            case "late-5" | "late-70":
+                self._later(host, script, float(fault.removeprefix("late-")))
+                return self._lost(script)
+            case "kill-unsent":
+                self.sim.count += 1
+                raise Killed(fault)
+            case "cut-20" | "cut-900":
+                self.deaf[host] = self.world.now_s + float(fault.removeprefix("cut-"))
+        if self.deaf.get(host, 0.0) > self.world.now_s:
+            self.sim.count += 1
+            return tuple(Skipped(Skip.UNREACHABLE, "the network is cut") for _ in script.commands)
+        try:
+            return self.sim.run(host, script)
+        finally:
+            self._tear()
+
+    def _lost(self, script: Script) -> tuple[Outcome, ...]:
+        self.sim.count += 1
+        self.world.advance(10.0)
+        return tuple(NoAnswer("the connection was lost") for _ in script.commands)
+
+    def _later(self, name: str, script: Script, delay_s: float) -> None:
+        host = self.world.hosts[name]
+        if host.up:
+            self.world.start(host, late(host, script, delay_s))
+
+    # -- a command ------------------------------------------------------------------------------
+
+    def _hook(self, point: Point) -> Fault | None:
+        argv = point.command.argv
+        if self.unpause_fails and (point.when, point.host, argv[1:2]) == ("before", "xen2", ("unpause",)):
+            return FailBefore(1, "injected: unpause fails\n")
+        fault = self.choose(point.number, point.when, point.host, argv)
+        if fault is None:
+            return None
+        host = self.world.hosts[point.host]
+        peers = [other for other in self.world.hosts.values() if other is not host]
+        match fault:
+            case "fail":
+                return FailBefore()
+            case "hang":
+                return Hang(point.command.timeout_s + 45.0)
+            case "lose-reply":
+                return LoseReply()
+            case "kill-after":
+                raise Killed(fault)
+            case "kill-during":
+                claim = point.script.claim
+                lock = claim.domain if claim else None
+                self.world.start(host, host.run(argv, point.command.stdin), lock)
+                raise Killed(fault)
+            case "crash-before":
+                return Crash(BOOT_S)
+            case "crash-after" | "crash-after-long":
+                self.torn.append(host.name)
+                return Crash(BOOT_S if fault == "crash-after" else LONG_BOOT_S)
+            case "peer-crash" | "peer-crash-long":
+                for peer in peers:
+                    self.crash(peer, BOOT_S if fault == "peer-crash" else LONG_BOOT_S)
+            case "disk-full" | "peer-disk-full":
+                for each in [host] if fault == "disk-full" else peers:
+                    self.full.setdefault(each.name, each.files.capacity)
+                    each.files.capacity = each.files.used
+            case "link-cut":
+                self.world.cut("replication", *self.world.hosts)
+                self.world.start(host, mend(self.world, LINK_S))
+            case "guest-gone":
+                guest_gone(self.world)
+            case "crash-during":
+                self.world.start(peers[0], soon(lambda: self.crash(host, BOOT_S)))
+            case "guest-gone-during":
+                self.world.start(peers[0], soon(lambda: guest_gone(self.world)))
+            case "done-but-failed" | "nothing-but-ok" | "cut-output":
+                instead(host, fault)
+        return None
+
+    def _watch(self, point: Point) -> None:
+        if point.command.argv[0] == "sync":
+            self.durable[point.host] = kept(self.world.hosts[point.host])
+        self._tear()
+        self.watch(point)
+
+    # -- hosts ----------------------------------------------------------------------------------
+
+    def crash(self, host: SimHost, boot_after_s: float) -> None:
+        """Power off now, on again later; saved images were never synced and are torn."""
+        if not host.up:
+            return
+        host.crash()
+        tear_images(host)
+        self.world.start(host, booting(host, boot_after_s))
+
+    def _tear(self) -> None:
+        """After a crash: names that no sync made durable are as they were; an unsynced image is torn."""
+        for name in self.torn:
+            host = self.world.hosts[name]
+            if host.up:
+                continue
+            fresh = {p: n for p, n in host.files.nodes.items() if p.startswith(EPOCHS)}
+            host.files.nodes = {**kept_of(self.durable[name]), **fresh}
+            tear_images(host)
+        self.torn.clear()
+
+    def heal(self) -> None:
+        """Everything that was broken is repaired; what has happened has happened."""
+        self.deaf.clear()
+        for name, capacity in self.full.items():
+            self.world.hosts[name].files.capacity = capacity
+        self.full.clear()
+        self.unpause_fails = False
+        for cut in list(self.world.links["replication"].cut):
+            self.world.mend("replication", *cut)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is broken any more."""
+        hosts = self.world.hosts.values()
+        late = any(until > self.world.now_s for until in self.deaf.values())
+        cut = any(link.cut for link in self.world.links.values())
+        return all(host.up for host in hosts) and not (late or cut or self.full or self.world.jobs)
+
+
+def kept_of(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """A copy that later changes of files do not reach."""
+    copied: dict[str, Node] = {}
+    for path, node in nodes.items():
+        match node:
+            case File(text=text, thing=None, mode=mode):
+                copied[path] = File(text, mode=mode)
+            case Link(target=target):
+                copied[path] = Link(target)
+            case _:
+                copied[path] = node
+    return copied
+
+
+def kept(host: SimHost) -> dict[str, Node]:
+    return kept_of(host.files.nodes)
+
+
+def tear_images(host: SimHost) -> None:
+    for node in host.files.nodes.values():
+        if isinstance(node, File) and isinstance(node.thing, Image):
+            node.thing.complete = False
+
+
+def booting(host: SimHost, after_s: float) -> Steps:
+    yield after_s
+    if not host.up:
+        host.boot()
+    return Result()
+
+
+def soon(work: Callable[[], None]) -> Steps:
+    yield DURING_S
+    work()
+    return Result()
+
+
+def guest_gone(world: World) -> None:
+    """Every guest that is not being held still is gone, as after its own poweroff or crash."""
+    for host in world.hosts.values():
+        for domain in [domain for domain in host.domains.values() if domain.running]:
+            host.destroy(domain)
+
+
+def mend(world: World, after_s: float) -> Steps:
+    yield after_s
+    for cut in list(world.links["replication"].cut):
+        world.mend("replication", *cut)
+    return Result()
+
+
+def late(host: SimHost, script: Script, delay_s: float) -> Steps:
+    """A request that the network delivers late: the guard judges it then, as it would any other."""
+    yield delay_s
+    claim = script.claim
+    commands: list[dict[str, Any]] = [{"argv": list(c.argv), "stdin": c.stdin} for c in script.commands]
+    guard = SimGuard(host, wait=lambda condition, seconds: condition())
+    if claim is not None:
+        request = {"id": 1, "claim": {"domain": claim.domain, "epoch": claim.epoch}, "commands": commands}
+        replies: Iterator[dict[str, Any]] = guard.handle(request, gone=lambda: True)
+        refusal = next(replies)
+        if refusal.get("detail") != "the asker hung up":
+            return Result(1, "", str(refusal))
+        host.locks[claim.domain] = guard
+    try:
+        for command in commands:
+            result = yield from host.run(command["argv"], command["stdin"])
+            if result.exit:
+                return result
+    finally:
+        if claim is not None and host.locks.get(claim.domain) is guard:
+            del host.locks[claim.domain]
+    return Result()
+
+
+def instead(host: SimHost, fault: str) -> None:
+    """Let the next program on this host do its work and lie about it, or do nothing and lie about that."""
+    real = type(host).run
+
+    def once(argv: list[str], stdin: str = "") -> Steps:
+        del host.run  # type: ignore[method-assign]
+        return lying(real(host, argv, stdin), fault)
+
+    host.run = once  # type: ignore[method-assign, assignment]
+
+
+def lying(steps: Steps, fault: str) -> Steps:
+    if fault == "nothing-but-ok":
+        yield 0.01
+        return Result()
+    result = yield from steps
+    if fault == "cut-output":
+        return Result(result.exit, result.stdout[: max(0, len(result.stdout) - 20)], result.stderr)
+    return Result(1, result.stdout, "injected: did it and failed\n")
+
+
+__all__ = ["Killed", "Stand", "reads"]
