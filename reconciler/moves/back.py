@@ -17,6 +17,7 @@ from reconciler.moves import guards, look
 from reconciler.moves.attach import ATTACH_SUSPEND, ATTACH_UNPAUSE
 from reconciler.moves.common import flip_commands, remove_images, resource_path
 from reconciler.moves.cutover import CUTOVER_SUSPEND, GO, TARGET_RESTORE
+from reconciler.moves.fence import Fence, ran_there
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
 SOURCE_LOOKS = (xl.DOMAINS, xl.VBDS)
@@ -26,36 +27,6 @@ def uses_drbd(order: Order, views: Views) -> bool:
     """Whether the domain, as the source shows it, has its disks open on DRBD."""
     seen = look.domain(views.source, order)
     return seen is not None and look.on_drbd(views.source, order, seen)
-
-
-class Fence(Step):
-    """A host refuses every command of this journey that was sent before it turned back and comes late.
-
-    To store the newer epoch the host's lock had to be free, so none of those commands runs there either.
-    Before anything was restored on the target, the way back does not wait for the target.
-    """
-
-    phase = Phase.BACK
-
-    def __init__(self, name: str, side: Side, *, always: bool) -> None:
-        self.name, self.side, self.always = name, side, always
-
-    def _needed(self, progress: Progress) -> bool:
-        return self.always or TARGET_RESTORE in progress.tried
-
-    def looks(self, order: Order, progress: Progress) -> Looks:
-        return {self.side: (files.EPOCHS,)} if self._needed(progress) else {}
-
-    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        if not self._needed(progress):
-            return DONE
-        stored, mine = views[self.side].get(files.EPOCHS).get(order.domain, 0), order.epoch + progress.serial
-        if stored > mine:
-            return wrong(f"{order.host(self.side).name} already knows epoch {stored} of {order.domain}")
-        return DONE if guards.passed("fence", stored == mine) else READY
-
-    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(self.side, (files.NOTHING,)),)
 
 
 class TargetDestroyed(Step):
@@ -86,10 +57,6 @@ class TargetDestroyed(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.TARGET, (xl.destroy(order.domain),)),)
-
-
-def ran_there(order: Order) -> Verdict:
-    return Verdict(Mark.WRONG, f"{order.domain} may have run on {order.target.name}", ran_there=True)
 
 
 class Home(enum.Enum):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skip, Skipped, tell
 from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Status
 from reconciler.moves import guards, recipe
-from reconciler.moves.cutover import GO, TARGET_RESTORE
+from reconciler.moves.cutover import TARGET_RESTORE
 from reconciler.moves.step import Mark, Step, Verdict
 
 POLL_S = 2.0
@@ -67,7 +67,7 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
         return _silence(order, progress, step, verdict, now)
     progress = replace(progress, unknown_since=None)
     if verdict.ran_there and progress.direction is Direction.BACK:
-        return GoOn(forward_again(progress, verdict.why, now))
+        return GoOn(forward_again(order, progress, verdict.why, now))
     if verdict.two_runners:
         return _hold(progress, Reason.TWO_RUNNERS, verdict.why, now, retry=False)
     match verdict.mark:
@@ -158,9 +158,11 @@ def _uncertain(progress: Progress) -> Progress:
     return replace(progress, serial=progress.serial + (1 if guards.on("late") else 0))
 
 
-def forward_again(progress: Progress, why: str, now: datetime.datetime) -> Progress:
+def forward_again(order: Order, progress: Progress, why: str, now: datetime.datetime) -> Progress:
     """The target turned out to hold the truth: the way back ends, settle follows once it is seen to run."""
-    forward = replace(progress.at(GO, now), direction=Direction.FORWARD, reason=None, detail=why)
+    forward = replace(
+        progress.at(recipe.start_step(order), now), direction=Direction.FORWARD, reason=None, detail=why
+    )
     return _uncertain(forward)
 
 

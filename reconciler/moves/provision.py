@@ -9,9 +9,12 @@ from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
 from reconciler.model.placement import NewDisk, Provision
 from reconciler.moves import look
 from reconciler.moves.common import Unpause, flip_commands
-from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wrong
+from reconciler.moves.cutover import target_devices
+from reconciler.moves.fence import Fence, ran_there
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wrong
 
 POPULATED = "xr.populated"
+START = "start"
 
 
 def config_text(name: str, uuid: str, provision: Provision, disks: tuple[MoveDisk, ...]) -> str:
@@ -187,6 +190,31 @@ class CreatePaused(Step):
         return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
 
 
+class Start(Unpause):
+    """The new domain runs; if its host has rebooted since it was created, it is created again first."""
+
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.target
+        seen = look.domain(view, order)
+        if seen is None and not look.same_boot(view, order, Side.TARGET):
+            return READY
+        if seen is None or seen.state is not DomainState.PAUSED:
+            return super().judge(order, progress, views)
+        trouble = target_devices(order, views, seen)
+        never_ran = look.same_boot(view, order, Side.TARGET) and look.never_ran(view, seen)
+        return Verdict(Mark.WRONG if trouble else Mark.READY, trouble, never_ran=never_ran)
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        if look.domain(views.target, order) is None:
+            return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
+        return super().act(order, progress, views)
+
+
 class NewAutostart(Step):
     """The domain starts with its host, if asked for; the order's tags are gone."""
 
@@ -222,7 +250,8 @@ class NothingLeft(Step):
     phase = Phase.BACK
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (xl.DOMAINS, lvm.VOLUMES, files.LINKS, files.text_of(order.config_path))}
+        asked = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.LINKS, files.text_of(order.config_path))
+        return {Side.TARGET: asked}
 
     def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
         commands: list[Command] = []
@@ -248,7 +277,9 @@ class NothingLeft(Step):
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.target, order)
-        if seen is not None and (seen.state is not DomainState.PAUSED or seen.cpu_s > 0):
+        if seen is not None and seen.state is DomainState.RUNNING and START in progress.tried:
+            return ran_there(order)
+        if seen is not None and not look.never_ran(views.target, seen):
             return wrong(f"{order.domain} is {seen.state.value} on {order.target.name}; nothing is removed")
         return READY if self._commands(order, progress, views) else DONE
 
@@ -262,7 +293,10 @@ STEPS: tuple[Step, ...] = (
     Populate(),
     NewConfig(),
     CreatePaused(),
-    Unpause("start", Phase.PROVISION, Side.TARGET),
+    Start(START, Phase.PROVISION, Side.TARGET),
     NewAutostart(),
 )
-BACK_STEPS: tuple[Step, ...] = (NothingLeft(),)
+BACK_STEPS: tuple[Step, ...] = (
+    Fence("back-target-fence", Side.TARGET, always=True),
+    NothingLeft(),
+)

@@ -8,7 +8,7 @@ from reconciler.moves.step import Step
 
 MOVE: tuple[Step, ...] = (*attach.STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
 PROVISION: tuple[Step, ...] = (attach.TakeEpoch(), *provision.STEPS)
-START_STEPS = frozenset({cutover.GO, "start"})
+START_STEPS = frozenset({cutover.GO, provision.START})
 """Steps that start the domain on the target: once tried, only the target's own word decides."""
 
 
@@ -27,6 +27,11 @@ def steps(kind: Kind, direction: Direction) -> tuple[Step, ...]:
 
 def first(order: Order, direction: Direction = Direction.FORWARD) -> Step:
     return steps(order.kind, direction)[0]
+
+
+def start_step(order: Order) -> str:
+    """The step that starts the domain on the target."""
+    return cutover.GO if order.kind is Kind.MOVE else provision.START
 
 
 def find(order: Order, direction: Direction, name: str) -> Step:

@@ -1,0 +1,43 @@
+"""The first thing on the way back: a host that refuses whatever was sent before the turn."""
+
+from __future__ import annotations
+
+from reconciler.commands import files
+from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.moves import guards
+from reconciler.moves.cutover import TARGET_RESTORE
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wrong
+
+
+class Fence(Step):
+    """A host refuses every command of this journey that was sent before it turned back and comes late.
+
+    To store the newer epoch the host's lock had to be free, so none of those commands runs there either.
+    Before anything was restored on the target, the way back does not wait for the target.
+    """
+
+    phase = Phase.BACK
+
+    def __init__(self, name: str, side: Side, *, always: bool) -> None:
+        self.name, self.side, self.always = name, side, always
+
+    def _needed(self, progress: Progress) -> bool:
+        return self.always or TARGET_RESTORE in progress.tried
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {self.side: (files.EPOCHS,)} if self._needed(progress) else {}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if not self._needed(progress):
+            return DONE
+        stored, mine = views[self.side].get(files.EPOCHS).get(order.domain, 0), order.epoch + progress.serial
+        if stored > mine:
+            return wrong(f"{order.host(self.side).name} already knows epoch {stored} of {order.domain}")
+        return DONE if guards.passed("fence", stored == mine) else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(self.side, (files.NOTHING,)),)
+
+
+def ran_there(order: Order) -> Verdict:
+    return Verdict(Mark.WRONG, f"{order.domain} may have run on {order.target.name}", ran_there=True)
