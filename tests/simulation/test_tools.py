@@ -11,6 +11,8 @@ from reconciler.simulator.process import Result
 from reconciler.simulator.tools.mounting import SUPERBLOCK, Ext4
 from reconciler.simulator.world import World
 
+from .seed import Hand
+
 
 @pytest.fixture
 def host(world: World) -> SimHost:
@@ -163,9 +165,12 @@ def test_a_domain_does_not_start_without_its_disks_or_kernel(host: SimHost) -> N
     other = host.world.hosts["xen2"]
     text = host.files.read("/etc/xen/web1.cfg")
     assert run(other, "dd", "of=/etc/xen/web1.cfg", stdin=text).exit == 0
-    assert "does not exist" in run(other, "xl", "create", "/etc/xen/web1.cfg").stderr
-    assert run(other, "rm", "-f", "/srv/guest/vmlinuz").exit == 0
-    assert "vmlinuz" in run(other, "xl", "create", "/etc/xen/web1.cfg").stderr
+    assert "failed to stat" in run(other, "xl", "create", "/etc/xen/web1.cfg").stderr
+    assert typed(host, "xl destroy web1").exit == 0
+    host.files.rename("/srv/guest/vmlinuz", "/srv/guest/away")
+    assert "vmlinuz" in typed(host, "xl create /etc/xen/web1.cfg").stderr
+    host.files.rename("/srv/guest/away", "/srv/guest/vmlinuz")
+    assert typed(host, "xl create /etc/xen/web1.cfg").exit == 0
     assert run(other, "dd", "of=/etc/xen/web1.cfg", stdin="name = web1\n").exit == 0
     assert run(other, "xl", "create", "/etc/xen/web1.cfg").exit == 1
     assert not other.domains
@@ -179,6 +184,7 @@ def test_memory_runs_out(host: SimHost) -> None:
     assert run(host, "xl", "save", "web1", "/root/web1.img").exit == 0
     host.memory_mib = 640 + 100
     assert "memory" in run(host, "xl", "restore", "-p", "/root/web1.img").stderr
+    assert not host.domains
     host.memory_mib = 4096
     assert run(host, "xl", "restore", "-p", "/root/web1.img").exit == 0
 
@@ -231,3 +237,20 @@ def test_a_pivot_under_the_running_guest(world: World, host: SimHost) -> None:
     mirror = host.minor(10)
     assert mirror is not None and mirror.written > 0
     assert "held open" in run(host, "drbdadm", "secondary", "r").stderr
+
+
+def test_a_start_on_a_secondary_mirror_fails_after_the_hotplug_time_out(world: World) -> None:
+    hand = Hand(world)
+    hand.metadata("xen1")
+    assert typed(world.hosts["xen1"], "xl save web1 /root/web1.img").exit == 0
+    hand.flip("xen1", "web1-root", "/dev/drbd10")
+    before = world.now_s
+    result = typed(world.hosts["xen1"], "xl restore -p /root/web1.img")
+    assert result.exit == 1 and "because of timeout" in result.stderr
+    assert world.now_s - before > 40 and not world.hosts["xen1"].domains
+    said = typed(world.hosts["xen1"], "lvremove -y vg/web1-root").stderr
+    assert said == "  Logical volume vg/web1-root is used by another device.\n"
+    assert "is configured!" in typed(world.hosts["xen1"], "drbdadm -- --force create-md xr-web1").stderr
+    assert typed(world.hosts["xen1"], "drbdadm down xr-web1").exit == 0
+    assert "(127)" in typed(world.hosts["xen1"], "drbdadm secondary xr-web1").stderr
+    assert "(162)" in typed(world.hosts["xen1"], "drbdadm disconnect xr-web1").stderr

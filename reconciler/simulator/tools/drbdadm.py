@@ -45,12 +45,11 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
     return commands[words[0]](host, known[words[1]], force)
 
 
-def device_of(host: SimHost, conf: ResourceConf, volume: VolumeConf) -> Device:
+def device_of(host: SimHost, conf: ResourceConf, volume: VolumeConf, command: str) -> Device:
     resource = host.drbd.get(conf.name)
     if resource is None or volume.number not in resource.devices:
-        raise Fail(
-            10, setup_failed(f"{volume.minor}: Failure: (127) Device minor not allocated", volume.minor, 10)
-        )
+        said = "Device minor not allocated\nadditional info from kernel:\nunknown minor"
+        raise Fail(10, failed(volume.minor, 127, said, f"{command} {volume.minor}"))
     return resource.devices[volume.number]
 
 
@@ -68,10 +67,7 @@ def create_md(host: SimHost, conf: ResourceConf, force: bool) -> Result:
             said = f"open({volume.meta}) failed: {error}\n\nopen(/dev) failed\nCommand '{command}"
             raise Fail(20, f"{said}' terminated with exit code 20", out) from error
         if device.claim:
-            said = (
-                f"Device '{volume.minor}' is configured!\nCommand 'drbdmeta {volume.minor} v08 {volume.meta} "
-            )
-            raise Fail(20, f"{said}flex-external create-md --force' terminated with exit code 20", out)
+            raise Fail(20, in_use(volume), out)
         if device.items(0, 1 << 20) and not force:
             raise Fail(
                 40, f"Found some data on {volume.meta}\n\n ==> This might destroy existing data! <==\n", out
@@ -80,6 +76,17 @@ def create_md(host: SimHost, conf: ResourceConf, force: bool) -> Result:
         out += CREATED
         err += "initializing bitmap (4 KB) to all zero\n"
     return Result(0, out, err)
+
+
+def in_use(volume: VolumeConf) -> str:
+    """drbdmeta's words when the metadata belongs to a device that is attached."""
+    return (
+        f"open({volume.meta}) failed: Device or resource busy\n\nExclusive open failed. Do it anyways?\n"
+        "*** confirmation forced via --force option ***\n"
+        f"# Output might be stale, since minor {volume.minor} is attached\n"
+        f"Device '{volume.minor}' is configured!\nCommand 'drbdmeta {volume.minor} v08 {volume.meta} "
+        "flex-external create-md --force' terminated with exit code 20"
+    )
 
 
 def ensure(host: SimHost, conf: ResourceConf) -> Resource:
@@ -164,9 +171,8 @@ def connect(host: SimHost, conf: ResourceConf, force: bool) -> Result:
 def disconnect(host: SimHost, conf: ResourceConf, force: bool) -> Result:
     resource = host.drbd.get(conf.name)
     if resource is None:
-        raise Fail(
-            10, setup_failed(f"{conf.name}: Failure: (158) Unknown resource", f"disconnect {conf.name}", 10)
-        )
+        said = "Invalid configuration request\nadditional info from kernel:\nunknown connection"
+        raise Fail(10, failed("??", 162, said, f"disconnect ipv4:{conf.local} ipv4:{conf.remote}"))
     resource.drop_link("StandAlone", "WFConnection", host.world.now_s + CONNECT_S)
     return Result()
 
@@ -182,7 +188,7 @@ def down(host: SimHost, conf: ResourceConf, force: bool) -> Result:
 
 def primary(host: SimHost, conf: ResourceConf, force: bool) -> Result:
     for volume in conf.volumes:
-        device = device_of(host, conf, volume)
+        device = device_of(host, conf, volume, "primary")
         try:
             device.resource.promote(device, force)
         except Refused as refused:
@@ -194,7 +200,7 @@ def primary(host: SimHost, conf: ResourceConf, force: bool) -> Result:
 
 def secondary(host: SimHost, conf: ResourceConf, force: bool) -> Result:
     for volume in conf.volumes:
-        device = device_of(host, conf, volume)
+        device = device_of(host, conf, volume, "secondary")
         try:
             device.resource.demote(device)
         except Refused as refused:
@@ -206,7 +212,7 @@ def secondary(host: SimHost, conf: ResourceConf, force: bool) -> Result:
 def role(host: SimHost, conf: ResourceConf, force: bool) -> Result:
     out = ""
     for volume in conf.volumes:
-        device = device_of(host, conf, volume)
+        device = device_of(host, conf, volume, "role")
         peer = device.resource.peer
         out += f"{device.role}/{peer.devices[device.volume].role if peer else 'Unknown'}\n"
     return Result(0, out)

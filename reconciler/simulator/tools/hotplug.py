@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from reconciler.simulator.domain import Domain, Guest, Vbd
-from reconciler.simulator.filesystem import FileError
+from reconciler.simulator.filesystem import ENOENT, FileError
 from reconciler.simulator.process import Fail
 from reconciler.simulator.storage import IOFault
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
 
 FATAL = "libxl: error: "
+HOTPLUG_S = 0.1
+HOTPLUG_TIMEOUT_S = 40.0
+MEMORY_PATIENCE_S = 20.0
 
 
 def named(host: SimHost, name: str) -> Domain:
@@ -23,70 +27,97 @@ def named(host: SimHost, name: str) -> Domain:
     return domain
 
 
-def new_domain(host: SimHost, config: dict[str, Any], guest: Guest) -> Domain:
-    """An entry in `xl list`, paused and still without disks."""
-    name, uuid = config["c_info"]["name"], config["c_info"]["uuid"]
-    memory = config["b_info"]["max_memkb"] // 1024
-    if host.domain(name) is not None:
-        raise Fail(3, name_taken(next(host.domids), name))
-    if memory > host.free_mib():
-        raise Fail(3, "failed to free memory for the domain")
-    vcpus = config["b_info"]["max_vcpus"]
-    domain = Domain(next(host.domids), name, uuid, memory, vcpus, copy.deepcopy(config), guest)
-    domain.started_s = host.world.now_s
-    host.domains[domain.domid] = domain
-    return domain
-
-
-def plug_all(host: SimHost, domain: Domain) -> None:
-    """Attach every disk, or destroy the domain: on failure nothing is left."""
-    if host.domains.get(domain.domid) is not domain:
-        raise Fail(3, f"{FATAL}libxl_create.c:1295: Domain {domain.domid}:cannot (re-)build domain: -3\n")
-    for disk in domain.config.get("disks", []):
-        try:
-            plug(host, domain, disk)
-        except Fail:
-            host.destroy(domain)
-            raise
-    domain.building = False
-
-
-def name_taken(number: int, name: str) -> str:
-    words = (
-        f'libxl_domain.c:81:libxl__domain_rename: Domain {number}:Domain with name "{name}" already exists.',
-        f"libxl_create.c:1296:initiate_domain_create: Domain {number}:cannot make domain: -6",
+def failed(number: int, *lines: str) -> Fail:
+    """libxl gives up on a domain: why, and the echoes of taking away what is left of it."""
+    echoes = (
         f"libxl_domain.c:1183:libxl__destroy_domid: Domain {number}:Non-existant domain",
         f"libxl_domain.c:1137:domain_destroy_callback: Domain {number}:Unable to destroy guest",
         f"libxl_domain.c:1064:domain_destroy_cb: Domain {number}:Destruction of domain failed",
     )
-    return "".join(f"{FATAL}{line}\n" for line in words)
+    return Fail(3, "".join(f"{FATAL}{line}\n" for line in (*lines, *echoes)))
 
 
-def plug(host: SimHost, domain: Domain, disk: dict[str, Any]) -> None:
+def new_domain(host: SimHost, config: dict[str, Any], guest: Guest) -> Domain:
+    """An entry in `xl list`, paused and still without disks."""
+    name, uuid, number = config["c_info"]["name"], config["c_info"]["uuid"], next(host.domids)
+    for index, disk in enumerate(config.get("disks", [])):
+        if not host.files.exists(disk["pdev_path"]):
+            stat = f"Disk vdev={disk['vdev']} failed to stat: {disk['pdev_path']}: {ENOENT}"
+            unable = f"Domain {number}:Unable to set disk defaults for disk {index}"
+            raise failed(
+                number,
+                f"libxl_device.c:455:libxl__device_disk_set_backend: {stat}",
+                f"libxl_create.c:1318:initiate_domain_create: {unable}",
+            )
+    if host.domain(name) is not None:
+        where = f"libxl_domain.c:81:libxl__domain_rename: Domain {number}"
+        cannot = f"libxl_create.c:1296:initiate_domain_create: Domain {number}:cannot make domain: -6"
+        raise failed(number, f'{where}:Domain with name "{name}" already exists.', cannot)
+    memory, vcpus = config["b_info"]["max_memkb"] // 1024, config["b_info"]["max_vcpus"]
+    domain = Domain(number, name, uuid, memory, vcpus, copy.deepcopy(config), guest)
+    domain.started_s = host.world.now_s
+    host.domains[number] = domain
+    return domain
+
+
+def rebuild_failed(host: SimHost, domain: Domain, first: str, *lines: str) -> Fail:
+    """The domain could not be built; nothing of it stays. `first` is the line of the library below libxl."""
+    host.destroy(domain)
+    last = f"libxl_create.c:1640:domcreate_rebuild_done: Domain {domain.domid}:cannot (re-)build domain: -3"
+    fail = failed(domain.domid, *lines, last)
+    return Fail(3, f"{first}\n{fail.result.stderr}")
+
+
+def check_memory(host: SimHost, domain: Domain) -> Generator[float, None, None]:
+    """libxl waits for memory to become free before it gives up."""
+    if host.free_mib() >= 0:
+        return
+    yield MEMORY_PATIENCE_S
+    low = "xc_dom_boot_mem_init: can't allocate low memory for domain: Out of memory"
+    why = "libxl_dom.c:586:libxl__build_dom: xc_dom_boot_mem_init failed: Cannot allocate memory"
+    raise rebuild_failed(host, domain, f"xc: error: panic: xg_dom_boot.c:119: {low}", why)
+
+
+def plug_all(host: SimHost, domain: Domain) -> Generator[float, None, None]:
+    """Attach every disk, or destroy the domain: on failure nothing is left."""
+    try:
+        for disk in domain.config.get("disks", []):
+            if host.domains.get(domain.domid) is not domain:
+                raise failed(domain.domid, f"libxl_create.c:1295: Domain {domain.domid}:domain destroyed")
+            yield HOTPLUG_S
+            yield from plug(host, domain, disk)
+    except Fail:
+        host.destroy(domain)
+        raise
+    domain.building = False
+
+
+def plug(host: SimHost, domain: Domain, disk: dict[str, Any]) -> Generator[float, None, None]:
     """What the block hotplug script and blkback do: resolve once, check sharing on this host, open."""
     path, mode = disk["pdev_path"], "w" if disk["readwrite"] else "r"
+    unable = f"libxl_create.c:1672:domcreate_launch_dm: Domain {domain.domid}:unable to add disk devices"
     try:
         device, real = host.device_at(path)
     except FileError as error:
-        said = f"{path} does not exist." if "No such" in str(error) else f"{path} is not a block device."
-        raise Fail(1, device_failed(domain, said)) from error
+        raise failed(domain.domid, script_failed(f"{path} is not a block device."), unable) from error
     sharers = [o for o in device.opens if o.startswith(("domain ", "mount "))]
     if sharers:
         place = "in the privileged domain" if sharers[0].startswith("mount") else "in a guest domain"
         said = f"Device {path} is mounted {place},\nand so cannot be mounted now."
-        raise Fail(1, device_failed(domain, said))
+        raise failed(domain.domid, script_failed(said), unable)
     try:
         device.open(domain.holder, mode == "w")
     except IOFault as error:
-        raise Fail(1, device_failed(domain, str(error))) from error
+        # blkback cannot open it and never gets ready; the hotplug script waits until libxl kills it.
+        yield HOTPLUG_TIMEOUT_S
+        killed = "killing execution of /etc/xen/scripts/block add because of timeout"
+        raise failed(domain.domid, f"libxl_aoutils.c:539:async_exec_timeout: {killed}", unable) from error
     domain.vbds.append(Vbd(disk["vdev"], path, mode, device, real))
 
 
-def device_failed(domain: Domain, said: str) -> str:
-    lines = (
+def script_failed(said: str) -> str:
+    return (
         "libxl_exec.c:117:libxl_report_child_exitstatus: "
-        "/etc/xen/scripts/block add [1000] exited with error status 1",
-        f"libxl_device.c:1265:device_hotplug_child_death_cb: script: {said}",
-        f"libxl_create.c:1921:domcreate_attach_devices: Domain {domain.domid}:unable to add disk devices",
+        f"/etc/xen/scripts/block add [1000] exited with error status 1\n{FATAL}"
+        f"libxl_device.c:1265:device_hotplug_child_death_cb: script: {said}"
     )
-    return "".join(f"{FATAL}{line}\n" for line in lines)

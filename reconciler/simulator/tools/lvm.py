@@ -169,9 +169,7 @@ def lvremove(host: SimHost, args: list[str], stdin: str) -> Result:
         group, volume = volume_named(host, word)
         device = host.volume_device(group, volume)
         if device is not None and device.opens:
-            mounted = any(opener.startswith("mount ") for opener in device.opens)
-            said = "contains a filesystem in use." if mounted else "in use."
-            raise Fail(5, f"  Logical volume {group.name}/{volume.name} {said}", out)
+            raise Fail(5, f"  Logical volume {group.name}/{volume.name} {use(device.opens)}", out)
         if not given:
             raise Fail(
                 5,
@@ -183,6 +181,15 @@ def lvremove(host: SimHost, args: list[str], stdin: str) -> Result:
         del group.volumes[volume.name]
         out += f'  Logical volume "{volume.name}" successfully removed.\n'
     return Result(0, out)
+
+
+def use(opens: list[str]) -> str:
+    """How LVM words what holds a volume."""
+    if any(opener.startswith("mount ") for opener in opens):
+        return "contains a filesystem in use."
+    return (
+        "in use." if any(opener.startswith("domain ") for opener in opens) else "is used by another device."
+    )
 
 
 @takes(0.12)

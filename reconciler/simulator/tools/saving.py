@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from reconciler.simulator.domain import Domain, Image
 from reconciler.simulator.filesystem import File, FileError
 from reconciler.simulator.process import Fail, Result, Steps
-from reconciler.simulator.tools.hotplug import FATAL, named, new_domain, plug_all
+from reconciler.simulator.tools.hotplug import (
+    FATAL,
+    check_memory,
+    named,
+    new_domain,
+    plug_all,
+    rebuild_failed,
+)
 
 if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
@@ -74,23 +81,21 @@ def restore(host: SimHost, args: list[str]) -> Steps:
         raise Fail(1, f"Can't open restore file: {error}") from error
     image = node.thing if isinstance(node, File) else None
     if not isinstance(image, Image):
-        raise Fail(1, f"File has wrong magic number - corrupt or truncated?: {words[0]}")
+        short = f"libxl_utils.c:505:libxl_read_exactly: file/stream truncated reading header from {words[0]}"
+        asked = 'libxl_read_exactly( ctx, restore_fd, &hdr, sizeof(hdr), restore_source, "header")'
+        fatal = f"xl: fatal error: xl_vmcontrol.c:713: Protocol error: {asked}"
+        raise Fail(1, f"{FATAL}{short}\n{fatal}")
     head = (
         f"Loading new save file {words[0]} (new xl fmt info 0x3/0x0/1458)\n"
         " Savefile contains xl domain config in JSON format\nParsing config from <saved>\n"
     )
     try:
         domain = new_domain(host, image.config, copy.copy(image.guest))
-    except Fail as fail:
-        raise Fail(1, head + fail.result.stderr) from fail
-    yield (image.memory_mib << 20) / IMAGE_BYTES_PER_S
-    if not image.complete:
-        host.destroy(domain)
-        said = f"domcreate_rebuild_done: Domain {domain.domid}:cannot (re-)build domain: -3\n"
-        stream = "xc: error: Failed to read from stream: Internal error\n"
-        raise Fail(3, f"{head}{stream}{FATAL}libxl_create.c:1295:{said}")
-    try:
-        plug_all(host, domain)
+        yield from check_memory(host, domain)
+        yield (image.memory_mib << 20) / IMAGE_BYTES_PER_S
+        if not image.complete:
+            raise cut_short(host, domain)
+        yield from plug_all(host, domain)
     except Fail as fail:
         raise Fail(1, head + fail.result.stderr) from fail
     domain.paused, domain.connected = "-p" in args, "-p" not in args
@@ -102,3 +107,12 @@ def restore(host: SimHost, args: list[str]) -> Steps:
         "Console: mfn 0x5a051, dom 0, evt 2",
     )
     return Result(0, "", head + "".join(f"xc: info: {line}\n" for line in lines))
+
+
+def cut_short(host: SimHost, domain: Domain) -> Fail:
+    read = "Failed to read 4202504 bytes of data for record (0x00000001, Page data) (0 = Success)"
+    lines = ("Found x86 PV domain from Xen 4.17", "Restoring domain")
+    first = "".join(f"xc: info: {line}\n" for line in lines)
+    first += f"xc: error: {read}: Internal error\nxc: error: Restore failed (0 = Success): Internal error"
+    last = "libxl_stream_read.c:850:libxl__xc_domain_restore_done: restoring domain: Success"
+    return rebuild_failed(host, domain, first, last)

@@ -9,7 +9,7 @@ from reconciler.simulator.domain import Domain, Guest
 from reconciler.simulator.filesystem import FileError
 from reconciler.simulator.process import Fail, Result, Steps
 from reconciler.simulator.tools import xlconfig
-from reconciler.simulator.tools.hotplug import FATAL, named, new_domain, plug_all
+from reconciler.simulator.tools.hotplug import check_memory, named, new_domain, plug_all, rebuild_failed
 from reconciler.simulator.tools.saving import restore, save
 
 if TYPE_CHECKING:
@@ -130,9 +130,10 @@ def create(host: SimHost, args: list[str]) -> Steps:
     config = xlconfig.to_json(parsed, host.world.uuid())
     try:
         domain = new_domain(host, config, Guest(config["c_info"]["name"]))
-        yield CREATE_S
         load_kernel(host, domain)
-        plug_all(host, domain)
+        yield from check_memory(host, domain)
+        yield CREATE_S
+        yield from plug_all(host, domain)
     except Fail as fail:
         raise Fail(fail.result.exit, f"Parsing config from {paths[0]}\n{fail.result.stderr}") from fail
     domain.guest.boot(domain.vbds[0].device if domain.vbds else None)
@@ -145,11 +146,9 @@ def load_kernel(host: SimHost, domain: Domain) -> None:
     for key in ("kernel", "ramdisk"):
         path = domain.config["b_info"].get(key)
         if path and not host.files.exists(path):
-            host.destroy(domain)
-            said = f"xc: error: panic: xg_dom_core.c: failed to open file '{path}': No such file or directory"
-            raise Fail(
-                3, f"{said}: Invalid kernel\n{FATAL}libxl_dom.c:571:libxl__build_dom: xc_dom_build failed\n"
-            )
+            said = f"failed to open file '{path}': No such file or directory: Internal error"
+            why = f"libxl_dom.c:646:libxl__build_pv: xc_dom_{key}_file failed: No such file or directory"
+            raise rebuild_failed(host, domain, f"xc: error: panic: xg_dom_core.c:205: {said}", why)
 
 
 def pause(host: SimHost, args: list[str]) -> Steps:
