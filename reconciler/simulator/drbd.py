@@ -62,6 +62,8 @@ class Device(BlockDevice):
     lower: BlockDevice | None = None
     lower_md: BlockDevice | None = None
     kept: Metadata | None = None
+    lower_path: str = ""
+    lower_md_path: str = ""
     peer_disk_seen: str = "DUnknown"
     credit_bytes: float = 0.0
     sync_began_s: float = 0.0

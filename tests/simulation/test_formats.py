@@ -104,6 +104,7 @@ def test_an_empty_host(pair: Pair) -> None:
     same(pair.run(1, *EVENTS), "drbd-8.4-events2-none")
     same(pair.run(1, "cat /proc/drbd"), "drbd-8.4-proc-none")
     same(pair.run(1, "drbdsetup status"), "drbd-8.4-status-none")
+    same(pair.run(1, "drbdsetup show"), "drbd-8.4-show-none")
     assert keys(json.loads(pair.run(1, "xl list -l").stdout)) == keys(
         json.loads(fixture("xl-4.17-list-long-empty.txt"))
     )
@@ -176,6 +177,8 @@ def test_a_mirror_from_start_to_end(pair: Pair) -> None:
     same(pair.run(1, "drbdadm primary --force web1"), "drbd-8.4-primary-force")
     look(pair, 1, "primary-unconnected")
     same(pair.run(1, "drbdadm role web1"), "drbd-8.4-drbdadm-role")
+    shown = set(shape(fixture("drbd-8.4-show-web1.txt")))
+    assert set(shape(pair.run(1, "drbdsetup show").stdout)) <= shown
     assert pair.run(1, "xl save web1 /root/web1.img").exit == 0
     for number, volume in enumerate(VOLUMES):
         pair.run(1, f"ln -sfn /dev/drbd{10 + number} /etc/xen/disks/{volume}")

@@ -120,6 +120,7 @@ def attach(host: SimHost, resource: Resource, volume: VolumeConf) -> str:
         return "No valid meta data found\n"
     try:
         device.attach(lower, lower_md)
+        device.lower_path, device.lower_md_path = volume.disk, volume.meta
     except Refused as refused:
         command = f"attach {volume.minor} {volume.disk} {volume.meta} flexible"
         return failed(volume.minor, refused.code, refused.text, command)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
 
 EXIT_OF = {-2: 17}
+SHOWN_NET = ("max-buffers", "cram-hmac-alg", "shared-secret", "csums-alg", "verify-alg")
 
 
 def main(host: SimHost, args: list[str], stdin: str) -> Steps:
@@ -151,15 +152,28 @@ def replication_text(device: Device) -> str:
 
 
 def show(resource: Resource) -> str:
-    lines = [f"resource {resource.name} {{", "    _this_host {"]
-    for device in resource.devices.values():
-        lines.append(
-            f"        volume {device.volume} {{\n            device\t\t\tminor {device.minor};\n        }}"
-        )
+    """The kernel's configuration, as far as it differs from the defaults."""
+    out = f"resource {resource.name} {{\n    options {{\n    }}\n"
     if resource.connection != "StandAlone":
-        lines.append(f"        address\t\t\tipv4 {resource.local};\n    }}\n    _remote_host {{")
-        lines.append(f"        address\t\t\tipv4 {resource.remote};")
-    return "\n".join([*lines, "    }", "}"]) + "\n"
+        net = "".join(option(resource, key) for key in SHOWN_NET)
+        address = f"        address\t\t\tipv4 {resource.remote};\n"
+        out += f"    net {{\n{net}    }}\n    _remote_host {{\n{address}    }}\n"
+    out += "    _this_host {\n"
+    if resource.connection != "StandAlone":
+        out += f"        address\t\t\tipv4 {resource.local};\n"
+    for device in resource.devices.values():
+        out += f"        volume {device.volume} {{\n            device\t\t\tminor {device.minor};\n"
+        if device.lower is not None:
+            out += f'            disk\t\t\t"{device.lower_path}";\n'
+            out += f'            meta-disk\t\t\t"{device.lower_md_path}";\n'
+        out += "        }\n"
+    return out + "    }\n}\n"
+
+
+def option(resource: Resource, key: str) -> str:
+    value = resource.options.get(key)
+    quoted = value if value is None or value.isdigit() else f'"{value}"'
+    return f"        {key:<16}\t{quoted};\n" if value is not None else ""
 
 
 def proc_drbd(host: SimHost) -> str:
