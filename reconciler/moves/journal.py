@@ -48,6 +48,7 @@ class EventKind(enum.Enum):
     HELD = "held"
     TURNED_BACK = "turned-back"
     ENDED = "ended"
+    RELEASED = "released"
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,18 @@ class Journal:
                         json.dumps(detail or {}),
                     ),
                 )
+
+    def release(self, order: Order, progress: Progress, now: datetime.datetime, why: str) -> None:
+        """A person closes a journey that cannot end by itself. It keeps the status it had."""
+        event = (order.move_id, stamp(now), EventKind.RELEASED.value, progress.direction.value, progress.step)
+        with self._write() as db:
+            db.execute(
+                "UPDATE moves SET ended=? WHERE move_id=? AND ended IS NULL", (stamp(now), order.move_id)
+            )
+            db.execute(
+                "INSERT INTO events(move_id, at, kind, direction, step, detail) VALUES (?,?,?,?,?,?)",
+                (*event, json.dumps({"detail": why})),
+            )
 
     def active(self) -> list[Record]:
         """Journeys that have not ended."""

@@ -216,19 +216,34 @@ class Start(Unpause):
 
 
 class NewAutostart(Step):
-    """The domain starts with its host, if asked for; the order's tags are gone."""
+    """The domain starts with its host, if asked for. It exists nowhere else, so this may come before GO."""
 
     name = "new-autostart"
     phase = Phase.PROVISION
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (files.CONFIG_FILES, lvm.VOLUMES)}
+        return {Side.TARGET: (files.CONFIG_FILES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        there = order.auto_path in views.target.get(files.CONFIG_FILES).autostart
+        return DONE if there or not order.autostart else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        commands = (*files.link(order.auto_path, f"../{order.domain}.cfg"), files.sync_folder(files.AUTO_DIR))
+        return (Action(Side.TARGET, commands),)
+
+
+class NewUntagged(Step):
+    """The marks that this order left on its volumes are gone."""
+
+    name = "new-untagged"
+    phase = Phase.PROVISION
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (lvm.VOLUMES,)}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
         commands: list[Command] = []
-        if order.autostart and order.auto_path not in views.target.get(files.CONFIG_FILES).autostart:
-            commands += files.link(order.auto_path, f"../{order.domain}.cfg")
-            commands.append(files.sync_folder(files.AUTO_DIR))
         for disk in order.disks:
             found = look.volume(views.target, disk.target_group, disk.volume)
             for tag in (order.tag, POPULATED):
@@ -250,7 +265,8 @@ class NothingLeft(Step):
     phase = Phase.BACK
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        asked = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.LINKS, files.text_of(order.config_path))
+        text = files.text_of(order.config_path)
+        asked = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.LINKS, files.CONFIG_FILES, text)
         return {Side.TARGET: asked}
 
     def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
@@ -270,14 +286,16 @@ class NothingLeft(Step):
             and view.get(files.text_of(order.config_path)) == order.config_text
         ):
             links.append(order.config_path)
+        if order.auto_path in view.get(files.CONFIG_FILES).autostart and NewAutostart.name in progress.tried:
+            links.insert(0, order.auto_path)
         if links:
-            commands.append(files.remove(*links))
+            commands += [files.remove(*links), files.sync_folder("/etc/xen")]
         commands += [lvm.remove(disk.target_group, disk.volume) for disk in ours]
         return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.target, order)
-        if seen is not None and seen.state is DomainState.RUNNING and START in progress.tried:
+        if seen is not None and seen.state is DomainState.RUNNING:
             return ran_there(order)
         if seen is not None and not look.never_ran(views.target, seen):
             return wrong(f"{order.domain} is {seen.state.value} on {order.target.name}; nothing is removed")
@@ -293,8 +311,9 @@ STEPS: tuple[Step, ...] = (
     Populate(),
     NewConfig(),
     CreatePaused(),
-    Start(START, Phase.PROVISION, Side.TARGET),
     NewAutostart(),
+    Start(START, Phase.PROVISION, Side.TARGET),
+    NewUntagged(),
 )
 BACK_STEPS: tuple[Step, ...] = (
     Fence("back-target-fence", Side.TARGET, always=True),

@@ -26,6 +26,8 @@ def tell(outcomes: Iterable[Outcome], what: str, show: int) -> int:
     example: dict[str, str] = {}
     for outcome in outcomes:
         cases += 1
+        if cases % 500 == 0:
+            print(f"... {cases} cases, {bad} violations, {time.monotonic() - began:.0f} s", flush=True)
         commands += outcome.commands
         ends[outcome.status] += 1
         if outcome.status == "held":

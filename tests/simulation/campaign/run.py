@@ -122,7 +122,7 @@ class Run:
         trouble = ""
         try:
             progress = self._drive()
-            self.world.advance(60.0)
+            self._calm_down()
             if progress.status is Status.HELD:
                 trouble = ends.held_badly(progress)
             self.check()
@@ -174,6 +174,15 @@ class Run:
             f"I6: no definite end after {self.world.now_s:.0f} s: step {progress.step} "
             f"{progress.status.value} {progress.reason} {progress.detail[:200]}"
         )
+
+    def _calm_down(self) -> None:
+        """Let hosts come back and boots finish before the end is judged."""
+        self.stand.heal()
+        for _ in range(20):
+            self.world.advance(60.0)
+            self.check()
+            if self.stand.whole:
+                return
 
     def _executor(self) -> Executor:
         return Executor(self.stand, self.journal, self.clock)
