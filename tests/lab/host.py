@@ -143,13 +143,20 @@ class Host:
         """Let it run on."""
         self.monitor.qmp("cont")
 
+    def _last_words(self) -> str:
+        """What QEMU said last, if it has ended; nothing while it runs."""
+        if self.running:
+            return ""
+        said = self.machine.log.read_text(errors="replace").strip().splitlines()
+        return said[-1] if said else "it said nothing"
+
     @property
     def monitor(self) -> Monitor:
         """The connection to QEMU's monitor."""
         if not self.running:
             raise LabError(f"{self.name} has no power (see {self.machine.disks}/{self.name}-qemu.log)")
         if self._monitor is None:
-            self._monitor = Monitor(self.machine.monitor_socket)
+            self._monitor = Monitor(self.machine.monitor_socket, ended=self._last_words)
         return self._monitor
 
     def hang_up(self) -> None:

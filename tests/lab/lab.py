@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -261,7 +262,15 @@ class Lab:
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port for a host's ssh, free now and below those that outgoing connections take meanwhile.
+
+    A host that is powered off and on again must find its port as it left it.
+    """
+    for port in random.SystemRandom().sample(range(20000, 30000), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise LabError("no port between 20000 and 29999 is free on 127.0.0.1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from .image.recipe import LabError
 class Monitor:
     """One connection to one QEMU; it stays open, for the commands of a reset must follow each other fast."""
 
-    def __init__(self, path: Path, timeout_s: float = 60) -> None:
+    def __init__(self, path: Path, timeout_s: float = 60, ended: Callable[[], str] = lambda: "") -> None:
+        """`ended` tells what QEMU said last once it has ended, and nothing before."""
         self._path = path
+        self._ended = ended
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
         self._connect(timeout_s)
@@ -30,6 +33,8 @@ class Monitor:
                 self._socket.connect(str(self._path))
                 return
             except OSError as error:
+                if why := self._ended():
+                    raise LabError(f"QEMU ended at once: {why}") from error
                 if time.monotonic() > deadline:
                     raise LabError(f"QEMU's monitor {self._path} does not answer: {error}") from error
                 time.sleep(0.05)

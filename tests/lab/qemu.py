@@ -73,6 +73,11 @@ class Machine:
         """What Xen and dom0 print."""
         return self.disks / f"{self.name}-console.log"
 
+    @property
+    def log(self) -> Path:
+        """What QEMU itself says."""
+        return self.disks / f"{self.name}-qemu.log"
+
     def link_socket(self, link: str) -> Path:
         """The end of a link that this host reads from."""
         return self.sockets / f"{self.name}.{link}"
@@ -152,7 +157,7 @@ class Machine:
         """Start QEMU, its processor stopped: `cont` makes it run."""
         for path in (self.monitor_socket, self.link_socket("repl"), self.link_socket("lan")):
             path.unlink(missing_ok=True)
-        with (self.disks / f"{self.name}-qemu.log").open("ab") as log:
+        with self.log.open("ab") as log:
             child = subprocess.Popen(
                 self.argv(start),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
