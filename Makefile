@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lab lab-down clean
+.PHONY: help demo test lint sim sim-pairs lab lab-down clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,17 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sim: $(STAMP)  ## Every single fault at every command, on simulated hosts; with SEEDS=N random runs instead
+ifdef SEEDS
+	$(BIN)/python -m tests.simulation.campaign swarm --seeds $(SEEDS)
+else
+	$(BIN)/python -m tests.simulation.campaign single
+	$(BIN)/python -m tests.simulation.campaign mutants
+endif
+
+sim-pairs: $(STAMP)  ## Pairs of faults on simulated hosts; takes hours
+	$(BIN)/python -m tests.simulation.campaign pairs --keep 1
 
 lab: $(STAMP)  ## Boot two real Xen hosts in QEMU and leave them running
 	$(BIN)/python -m tests.lab up
