@@ -1,0 +1,33 @@
+"""An order and a progress to start from, changed as a test needs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from reconciler.model.move import Direction, Order, Progress, Status
+from reconciler.model.placement import Domain
+from reconciler.planning.planner import plan
+from tests.planning.site import NOW, running, situation
+from tests.planning.test_planner import PROVISION
+
+
+def move(**changes: Any) -> Order:
+    order = plan(situation(running())).items[0].order
+    assert order is not None
+    return replace(order, config_text="name = 'web1'\n", **changes)
+
+
+def provision() -> Order:
+    order = plan(situation(wanted=(Domain("web1", "xen2", provision=PROVISION),))).items[0].order
+    assert order is not None
+    return order
+
+
+def at(step: str, *tried: str, **changes: Any) -> Progress:
+    whole = Progress(Direction.FORWARD, step, Status.ACTIVE, 0, NOW, frozenset(tried))
+    return replace(whole, **changes)
+
+
+def back(step: str, *tried: str, **changes: Any) -> Progress:
+    return at(step, *tried, direction=Direction.BACK, serial=1, **changes)
