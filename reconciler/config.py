@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from reconciler.errors import InputError, SourceError
 from reconciler.source import checks, git, strict_yaml, tree, wording
+from reconciler.source.signatures import Signatures
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Config:
     minors: Range = Range(100, 199)
     domain_retry_s: int = 300
     max_attempts: int = 3
+    signatures: Signatures | None = None
 
 
 def load_config(path: Path) -> Config:
@@ -108,6 +110,8 @@ def _build(data: dict[str, Any], base: Path) -> Config:
     for key in ("ports", "minors"):
         if key in data:
             made[key] = Range(**data[key])
+    if "signatures" in data:
+        made["signatures"] = Signatures(**{key: base / path for key, path in data["signatures"].items()})
     return Config(**made)
 
 

@@ -33,7 +33,7 @@ from reconciler.planning.predict import Rates
 from reconciler.report.build import HISTORY, EventsOnce, Source, Standing, build
 from reconciler.report.timings import sample
 from reconciler.report.write import write
-from reconciler.source import load
+from reconciler.source import admission, git, load
 
 LAST_GOOD = "last-good-commit"
 log = logging.getLogger("reconciler")
@@ -84,9 +84,21 @@ class Cycle:
         self._reporter.close()
 
     def read(self) -> Intent:
-        """The commit at the ref; if it holds an error, the last good one stays in force."""
+        """The commit at the ref; if it may not come into force or holds an error, the last good one stays."""
+        config, in_force = self.config, self.journal.recall(LAST_GOOD)
         try:
-            loaded = load(self.config.repository, self.config.ref, self.config.folder)
+            commit = git.resolve(config.repository, config.ref)
+            refused = admission.refusal(
+                config.repository,
+                config.ref,
+                commit,
+                in_force,
+                admission.noted(config.state_dir),
+                config.signatures,
+            )
+            if refused is not None:
+                return Intent(self._last_good(), commit, (refused,))
+            loaded = load(config.repository, commit, config.folder)
         except SourceError as error:
             return Intent(self._last_good(), None, trouble=str(error))
         if loaded.desired is not None:

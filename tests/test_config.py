@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.config import Config, Range, Ssh, load_config
 from reconciler.errors import InputError
+from reconciler.source.signatures import Signatures
 
 SMALL = "repository: placement.git\nssh: {key_file: id, known_hosts_file: /etc/known_hosts}\n"
 
@@ -71,6 +72,14 @@ max_attempts: 6
     assert report == tmp_path / "r.json"
 
 
+def test_signatures(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, SMALL)).signatures is None
+    text = SMALL + "signatures: {ssh_allowed_signers_file: signers, gpg_home: /etc/keys}\n"
+    assert load_config(write(tmp_path, text)).signatures == Signatures(
+        tmp_path / "signers", None, Path("/etc/keys")
+    )
+
+
 def test_relative_paths_start_at_the_file_not_at_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +107,8 @@ def test_ranges() -> None:
         (SMALL + "ports: {first: 9000, last: 8000}\n", r":3: ports: an empty range; found 9000 to 8000"),
         (SMALL + "ports: {first: 9000}\n", r":3: ports needs a field 'last'"),
         (SMALL + "folder: NO\n", r":3: must be quoted: some YAML tools read it as true or false; found NO"),
+        (SMALL + "signatures: {}\n", r":3: signatures has a value that.*allowed: a mapping with"),
+        (SMALL + "signatures: {ssh_revoked_keys_file: x}\n", r":3: signatures has a value that"),
         ("repository: x\n", r":1: the file needs a field 'ssh'"),
         ("repository: x\nssh:\n  key_file: x\n", r":2: ssh needs a field 'known_hosts_file'"),
         ("", r":1: the file must be a mapping; found nothing"),

@@ -11,23 +11,14 @@ import click
 from rich.console import Console
 
 from reconciler import __version__
+from reconciler.cli.accept import accept
 from reconciler.cli.demo import demo
+from reconciler.cli.options import config_option
 from reconciler.config import Config, load_config
 from reconciler.daemon import converge, look_once, serve
 from reconciler.errors import ReconcilerError
 from reconciler.report import plan_view, view
 from reconciler.source import load
-
-DEFAULT_CONFIG = "/etc/xen-reconciler/config.yaml"
-config_option = click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_CONFIG,
-    envvar="RECONCILER_CONFIG",
-    show_default=True,
-    help="The daemon's configuration.",
-)
 
 
 class Group(click.Group):
@@ -129,6 +120,7 @@ def status(config_file: Path, as_json: bool) -> None:
 
 
 main.add_command(demo)
+main.add_command(accept)
 
 
 def _read_report(path: Path) -> str:

@@ -220,5 +220,9 @@ def commit_refused(in_force: str | None) -> Advice:
         safe = "Safe: no commit is in force, so nothing is moved."
     else:
         safe = f"Safe: the last good commit, {in_force[:12]}, stays in force."
-    steps = ("Correct the lines named and commit; `reconciler validate` checks a tree before that.",)
+    steps = (
+        "Correct the lines named and commit; `reconciler validate` checks a tree before that.",
+        "A commit that is not signed, or does not build on the one in force: see the page; "
+        "`reconciler accept COMMIT` lets a rewind or force-push that is meant come into force.",
+    )
     return Advice(safe, steps, page("commit-refused"))

@@ -12,8 +12,10 @@ import selectors
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO
 
 from reconciler.errors import SourceError
@@ -29,6 +31,8 @@ _OPTIONS = (
     "core.commitGraph=false",
     "-c",
     "core.fsmonitor=false",
+    "-c",
+    "advice.graftFileDeprecated=false",
 )
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -42,6 +46,7 @@ _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
 }
+_NO_MORE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -79,17 +84,19 @@ def run(
     stdin: bytes = b"",
     limit_bytes: int = SMALL_OUTPUT_BYTES,
     timeout_s: float = TIMEOUT_S,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] = _NO_MORE,
 ) -> Result:
     """Run one git command. SourceError if git cannot be started or does not end in time."""
-    environment = {"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT}
-    line = ["git", *_OPTIONS, f"--git-dir={git_dir(repository)}", *argv]
+    variables = {"PATH": os.environ.get("PATH", os.defpath), **_ENVIRONMENT, **environment}
+    line = ["git", *_OPTIONS, *options, f"--git-dir={git_dir(repository)}", *argv]
     # Files for input and complaints: nothing can then block while the output is read.
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as complaint:
         given.write(stdin)
         given.seek(0)
         try:
             process = subprocess.Popen(
-                line, stdin=given, stdout=subprocess.PIPE, stderr=complaint, env=environment, cwd="/"
+                line, stdin=given, stdout=subprocess.PIPE, stderr=complaint, env=variables, cwd="/"
             )
         except FileNotFoundError:
             raise SourceError("git is not there; install git 2.38 or newer") from None

@@ -76,6 +76,7 @@ def definition(name: str, key: str) -> dict[str, Any]:
         (definition("domains", "disk")["properties"]["source"], placement.DiskSource, set()),
         (json.loads(schema.text("config")), config.Config, set()),
         (json.loads(schema.text("config"))["properties"]["ssh"], config.Ssh, set()),
+        (json.loads(schema.text("config"))["properties"]["signatures"], config.Signatures, set()),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
