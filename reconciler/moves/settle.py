@@ -44,11 +44,16 @@ def not_running(order: Order) -> str:
 
 
 class TargetRuns(Step):
-    """The domain runs on the target; if that host has rebooted since GO, started from its configuration."""
+    """The domain runs on the target; if that host has rebooted since GO, started from its configuration.
 
-    name = "target-runs"
+    Asked before and after the autostart entry is written: from then on the host does it by itself.
+    """
+
     phase = Phase.SETTLE
     max_attempts = 3
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.TARGET: (files.BOOT_ID, *RUNNING_LOOKS)}
@@ -211,8 +216,9 @@ class TargetLeftovers(Step):
 
 
 STEPS: tuple[Step, ...] = (
-    TargetRuns(),
+    TargetRuns("target-runs"),
     TargetAutostart(),
+    TargetRuns("target-runs-on"),
     SourceDown(),
     SourceLinksRemoved(),
     SourceVolumesRemoved(),
