@@ -26,7 +26,7 @@ put everything back to how it is now:
 move web1 to xen2 by a commit:
     sed -i 's/host: xen1/host: xen2/' {repository}/desired/lab.yaml
     git -C {repository} commit --all --message 'web1 to xen2'
-    reconciler --config {config} once
+    reconciler once --config {config}
 """
 
 

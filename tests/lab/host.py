@@ -162,9 +162,9 @@ class Host:
     def hang_up(self) -> None:
         """End the shared ssh connection; after a reset the old one is dead."""
         if self._control.exists():
-            subprocess.run(
-                [*self.ssh_argv()[:-1], "-O", "exit", self.address], capture_output=True, check=False
-            )
+            argv = [*self.ssh_argv()[:-1], "-O", "exit", self.address]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(argv, capture_output=True, check=False, timeout=10)
             with contextlib.suppress(FileNotFoundError):
                 self._control.unlink()
 
