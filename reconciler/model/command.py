@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,12 +107,7 @@ class Runner(Protocol):
     def run(self, host: str, script: Script) -> tuple[Outcome, ...]: ...
 
 
-def first_trouble(script: Script, outcomes: Sequence[Outcome]) -> tuple[Command, Outcome] | None:
-    """The first command that did not exit 0, with its outcome; None when all did."""
-    for command, outcome in zip(script.commands, outcomes, strict=True):
-        if not (isinstance(outcome, Answer) and outcome.ok):
-            return command, outcome
-    return None
+_TROUBLE = re.compile("error|fail|refuse|cannot|can't|unable|no such|denied|held open", re.IGNORECASE)
 
 
 def tell(host: str, command: Command, outcome: Outcome) -> str:
@@ -121,7 +116,9 @@ def tell(host: str, command: Command, outcome: Outcome) -> str:
     match outcome:
         case Answer(exit=code, stderr=err, stdout=out):
             said = (err.strip() or out.strip() or "no output").splitlines()
-            return f"{host}: «{line}» exited {code}: {' / '.join(said[-3:])}"
+            # xl tells the cause first and then what it gave up because of it.
+            causes = [text for text in said if _TROUBLE.search(text)] or said
+            return f"{host}: «{line}» exited {code}: {' / '.join(causes[:3])}"
         case NoAnswer(reason=reason):
             return f"{host}: no answer to «{line}» ({reason}); whether it took effect is unknown"
         case Skipped():

@@ -185,7 +185,7 @@ domains:
   new1:
     host: xen2
     provision:
-      memory_mb: 64
+      memory_mb: 96
       kernel: /srv/guest/vmlinuz
       ramdisk: /srv/guest/initrd.img
       extra: console=hvc0 quiet
