@@ -58,6 +58,8 @@ SCENARIOS = {
         Scenario("provision", provision=True),
         *(Scenario(f"back-{step}", turn_at=step) for step in TURNS),
         Scenario("back-unpause-fails", unpause_fails=True),
+        Scenario("back-new", turn_at="start", provision=True),
+        Scenario("back-new-unpause-fails", provision=True, unpause_fails=True),
         Scenario("move-no-autostart", autostart=False, only_crashes=True),
     )
 }

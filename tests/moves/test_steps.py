@@ -1,0 +1,778 @@
+"""What each step makes of what it sees, on the states that decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.errors import UnknownFact
+from reconciler.model.command import Command
+from reconciler.model.facts import (
+    Connection,
+    DiskState,
+    DomainSeen,
+    DomainState,
+    DrbdResource,
+    DrbdVolume,
+    Replication,
+    Role,
+    Vbd,
+    View,
+    VolumeGroup,
+)
+from reconciler.model.move import Direction, Order, Progress, Side
+from reconciler.moves import look, recipe
+from reconciler.moves.common import resource_text
+from reconciler.moves.step import Mark, Step, Verdict, Views
+from tests.moves.journeys import at, back, move, provision
+from tests.planning.site import MIB, changed, empty, running, volume
+
+ORDER = move()
+TAG = frozenset({ORDER.tag})
+MINORS = tuple(disk.minor for disk in ORDER.disks)
+
+
+def step(name: str, order: Order = ORDER, direction: Direction = Direction.FORWARD) -> Step:
+    return recipe.find(order, direction, name)
+
+
+def judge(progress: Progress, source: View, target: View, order: Order = ORDER) -> Verdict:
+    found = step(progress.step, order, progress.direction)
+    views = Views({Side.SOURCE: source, Side.TARGET: target})
+    assert set(found.looks(order, progress)) <= {Side.SOURCE, Side.TARGET}
+    return found.judge(order, progress, views)
+
+
+def acts(progress: Progress, source: View, target: View, order: Order = ORDER) -> list[tuple[Side, Command]]:
+    assert judge(progress, source, target, order).mark is Mark.READY
+    views = Views({Side.SOURCE: source, Side.TARGET: target})
+    actions = step(progress.step, order, progress.direction).act(order, progress, views)
+    return [(action.side, command) for action in actions for command in action.commands]
+
+
+def argv(progress: Progress, source: View, target: View, order: Order = ORDER) -> list[str]:
+    return [" ".join(command.argv) for _, command in acts(progress, source, target, order)]
+
+
+def res(role: Role = Role.PRIMARY, peer: Role = Role.SECONDARY, **changes: Any) -> DrbdResource:
+    """Connected and in step, unless changed; `volume` changes both volumes."""
+    first = DrbdVolume(
+        0,
+        MINORS[0],
+        DiskState.UP_TO_DATE,
+        DiskState.UP_TO_DATE,
+        Replication.ESTABLISHED,
+        512 * MIB,
+        0,
+        0,
+        None,
+    )
+    second = replace(first, number=1, minor=MINORS[1], size_bytes=260 * MIB)
+    of_volume = changes.pop("volume", {})
+    volumes = tuple(replace(each, **of_volume) for each in (first, second))
+    whole = DrbdResource(ORDER.resource, role, Connection.CONNECTED, peer, volumes)
+    return replace(whole, **changes)
+
+
+def with_res(view: View, *found: DrbdResource) -> View:
+    return changed(view, drbd.RESOURCES, found)
+
+
+def dom(state: DomainState = DomainState.RUNNING, cpu_s: float = 5.0) -> DomainSeen:
+    return DomainSeen("web1", 3, 256, 1, state, cpu_s)
+
+
+PAUSED = dom(DomainState.PAUSED, 0.0)
+
+
+def has(view: View, found: DomainSeen | None, *, on: str = "volumes", joined: bool = False) -> View:
+    """The domain is there with its disks on the volumes, on DRBD, or on something else."""
+    numbers: dict[str, list[tuple[int, int]]] = {
+        "volumes": [(253, 0), (253, 1)],
+        "drbd": [(147, minor) for minor in MINORS],
+        "else": [(8, 0), (8, 1)],
+    }
+    vbds = tuple(
+        Vbd(3, disk.device, pair, joined) for disk, pair in zip(ORDER.disks, numbers[on], strict=True)
+    )
+    view = changed(view, xl.DOMAINS, (found,) if found else ())
+    return changed(view, xl.VBDS, vbds if found else ())
+
+
+def links(view: View, to: str) -> View:
+    side = Side.SOURCE if view.host == "xen1" else Side.TARGET
+    where = {
+        d.link: d.drbd if to == "drbd" else d.backing(side) if to == "volumes" else to for d in ORDER.disks
+    }
+    return changed(view, files.LINKS, where)
+
+
+def images(view: View, **sizes: int) -> View:
+    return changed(
+        view,
+        files.IMAGES,
+        {f"{look.image(ORDER, k.split('_')[0])}{'.part' if '_' in k else ''}": v for k, v in sizes.items()},
+    )
+
+
+def rebooted(view: View) -> View:
+    return changed(view, files.BOOT_ID, "another boot")
+
+
+def held_volumes(view: View, *, tags: frozenset[str] = TAG, meta: bool = True) -> View:
+    """The domain's volumes as this move makes them on the target."""
+    found = [volume("web1-root", tags=tags), volume("web1-data", 260, 1, tags=tags)]
+    if meta:
+        found += [volume("web1-root-drbdmd", 4, 2, tags=tags), volume("web1-data-drbdmd", 4, 3, tags=tags)]
+    return changed(view, lvm.VOLUMES, tuple(found))
+
+
+S, T = running(), held_volumes(empty("xen2"))
+GONE = has(S, None)
+RUNS_S = has(S, dom(), joined=True)
+RUNS_T = has(T, dom(), joined=True)
+
+
+def mark(progress: Progress, source: View = S, target: View = T, order: Order = ORDER) -> Mark:
+    return judge(progress, source, target, order).mark
+
+
+def why(progress: Progress, source: View = S, target: View = T, order: Order = ORDER) -> str:
+    verdict = judge(progress, source, target, order)
+    assert verdict.mark in (Mark.WRONG, Mark.WAIT), verdict
+    return verdict.why
+
+
+# -- attach ---------------------------------------------------------------------------------------
+
+
+def test_epochs() -> None:
+    knows = changed(S, files.EPOCHS, {"web1": 1}), changed(T, files.EPOCHS, {"web1": 1})
+    assert mark(at("take-epoch")) is Mark.READY
+    assert mark(at("take-epoch"), *knows) is Mark.DONE
+    assert mark(at("take-epoch", serial=1), *knows) is Mark.READY
+    newer = changed(T, files.EPOCHS, {"web1": 9})
+    assert "xen2 already knows epoch 9" in why(at("take-epoch"), knows[0], newer)
+    assert {side for side, _ in acts(at("take-epoch"), S, T)} == {Side.SOURCE, Side.TARGET}
+
+
+def test_metadata_volumes_on_the_source() -> None:
+    progress = at("source-metadata")
+    assert len(acts(progress, S, T)) == 2
+    made = changed(S, lvm.VOLUMES, (*S.get(lvm.VOLUMES), *T.get(lvm.VOLUMES)[2:]))
+    assert mark(progress, made) is Mark.DONE
+    earlier = [replace(v, tags=frozenset({"xr.move.web1-0"})) for v in T.get(lvm.VOLUMES)[2:]]
+    assert mark(progress, changed(S, lvm.VOLUMES, tuple(earlier))) is Mark.DONE
+    small = changed(S, lvm.VOLUMES, tuple(replace(v, size_bytes=1) for v in earlier))
+    assert "are needed" in why(progress, small)
+
+
+def test_volumes_of_another_origin_are_never_used() -> None:
+    foreign = held_volumes(T, tags=frozenset())
+    assert "never reused" in why(at("target-volumes"), S, foreign)
+    assert "never reused" in why(at("target-volumes"), S, held_volumes(T, tags=frozenset({"xr.move.web1-0"})))
+
+
+def test_no_room_for_volumes() -> None:
+    bare = changed(T, lvm.VOLUMES, ())
+    assert "has no volume group vg" in why(at("target-volumes"), S, changed(bare, lvm.GROUPS, ()))
+    full = changed(bare, lvm.GROUPS, (VolumeGroup("vg", 1 << 40, 4 * MIB, 4 * MIB),))
+    assert "needed in volume group vg" in why(at("target-volumes"), S, full)
+    assert len(acts(at("target-volumes"), S, bare)) == 4
+
+
+def test_the_resource_file_says_exactly_what_is_wanted() -> None:
+    query = files.text_of("/etc/drbd.d/xr-web1.res")
+    for progress in (at("source-resource-file"), at("source-resource-file-again")):
+        assert mark(progress, changed(S, query, resource_text(ORDER))) is Mark.DONE
+        assert mark(progress, changed(S, query, resource_text(ORDER)[:-5])) is Mark.READY
+        assert mark(progress, changed(S, query, None)) is Mark.READY
+
+
+def test_bringing_the_source_up() -> None:
+    progress = at("source-drbd-up")
+    assert [a.split()[0] for a in argv(progress, S, T)] == ["dd", "dd", "drbdadm", "drbdadm"]
+    assert "do not point to its volumes" in why(progress, links(S, "drbd"))
+    assert "Attaching" in why(progress, with_res(S, res(volume={"disk": DiskState.ATTACHING})))
+    assert mark(progress, with_res(S, res())) is Mark.DONE
+    half = with_res(S, res(volume={"disk": DiskState.DISKLESS}))
+    assert argv(progress, half, T)[0] == "drbdadm down xr-web1"
+    assert "Diskless" in why(progress, links(half, "drbd"))
+
+
+def test_the_source_is_forced_primary_only_before_a_peer() -> None:
+    progress = at("source-drbd-primary")
+    alone = res(Role.SECONDARY, Role.UNKNOWN, connection=Connection.CONNECTING)
+    assert argv(progress, with_res(S, alone), T) == ["drbdadm primary --force xr-web1"]
+    assert mark(progress, with_res(S, res())) is Mark.DONE
+    assert "is gone" in why(progress)
+    assert "a peer has connected" in why(progress, with_res(S, res(Role.SECONDARY)))
+    assert "has 1 bytes but" in why(progress, with_res(S, res(volume={"size_bytes": 1})))
+    on_it = with_res(has(S, dom(), on="drbd"), alone)
+    assert "runs on xr-web1" in why(progress, on_it)
+
+
+# -- suspending -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "image"), [("attach-suspend", "attach"), ("cutover-suspend", "cutover")])
+def test_suspending(name: str, image: str) -> None:
+    commands = argv(at(name), RUNS_S, T)
+    assert commands[0].startswith("mkdir -p -m 0700")
+    assert f"{image}-1.img" in commands[1]
+    assert step(name).deadline_s(ORDER) == ORDER.policy.suspend_timeout_s
+    saved = images(GONE, **{image: 9})
+    assert mark(at(name, name), saved) is Mark.DONE
+    assert "no whole saved image" in why(at(name), saved), "an image nobody asked for proves nothing"
+    assert "no whole saved image" in why(at(name, name), GONE)
+    assert "no whole saved image" in why(at(name, name), images(GONE, **{f"{image}_part": 9}))
+    assert "has rebooted" in why(at(name, name), rebooted(saved))
+    assert "has rebooted" in why(at(name), rebooted(RUNS_S))
+    assert "bytes needed below" in why(at(name), changed(RUNS_S, files.SPACE, 5))
+    assert mark(at(name), has(S, dom(DomainState.SHUTDOWN))) is Mark.WAIT
+    assert "only a running domain" in why(at(name), has(S, dom(DomainState.PAUSED)))
+
+
+def test_a_domain_on_drbd_already_is_not_suspended_to_attach() -> None:
+    on_it = has(S, dom(), on="drbd")
+    assert mark(at("attach-suspend"), on_it) is Mark.DONE
+    assert mark(at("cutover-suspend"), on_it) is Mark.READY
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "to", "of"),
+    [("attach-flip", S, "drbd", "volumes"), ("target-flip", T, "volumes", "drbd")],
+)
+def test_flipping(name: str, host: View, to: str, of: str) -> None:
+    def seen(view: View) -> Mark:
+        return mark(at(name), view, view)
+
+    bare = has(host, None)
+    assert seen(links(bare, to)) is Mark.DONE
+    assert seen(links(bare, of)) is Mark.READY
+    assert "are not flipped under it" in why(
+        at(name), links(has(host, dom()), of), links(has(host, dom()), of)
+    )
+    assert "expected" in why(at(name), links(bare, "/dev/x"), links(bare, "/dev/x"))
+
+
+def test_restoring() -> None:
+    ready = images(links(GONE, "drbd"), attach=9)
+    assert argv(at("attach-restore"), ready, T) == [f"xl restore -p {look.image(ORDER, 'attach')}"]
+    assert mark(at("attach-restore"), has(ready, PAUSED, on="drbd")) is Mark.DONE
+    assert "other devices than meant: xvda=253:0" in why(at("attach-restore"), has(ready, PAUSED))
+    assert "has rebooted" in why(at("attach-restore"), rebooted(ready))
+    assert "do not point where" in why(at("attach-restore"), links(ready, "volumes"))
+    assert "is not there" in why(at("attach-restore"), images(ready))
+    there = images(links(has(T, None), "volumes"), cutover=9)
+    assert argv(at("target-restore"), GONE, there) == [f"xl restore -p {look.image(ORDER, 'cutover')}"]
+    assert mark(at("target-restore"), GONE, has(there, PAUSED)) is Mark.DONE
+    assert "other devices" in why(at("target-restore"), GONE, has(there, PAUSED, on="drbd"))
+    lost = changed(has(there, PAUSED), lvm.VOLUMES, ())
+    assert "other devices" in why(at("target-restore"), GONE, lost)
+
+
+def test_unpausing_after_attach() -> None:
+    assert argv(at("attach-unpause"), has(S, PAUSED), T) == ["xl unpause web1"]
+    assert mark(at("attach-unpause"), RUNS_S) is Mark.DONE
+    assert "is not there" in why(at("attach-unpause"), GONE)
+    assert "is crashed" in why(at("attach-unpause"), has(S, dom(DomainState.CRASHED)))
+
+
+def test_an_image_is_dropped_once_the_domain_runs() -> None:
+    saved = images(RUNS_S, attach=9)
+    assert mark(at("attach-drop-image"), RUNS_S) is Mark.DONE
+    assert argv(at("attach-drop-image"), saved, T)[0].startswith("rm -rf")
+    assert "its image is kept" in why(at("attach-drop-image"), has(saved, None))
+
+
+# -- mirror ---------------------------------------------------------------------------------------
+
+
+def test_bringing_the_target_up() -> None:
+    progress = at("target-drbd-up")
+    assert mark(progress) is Mark.READY
+    assert mark(progress, S, with_res(T, res(Role.SECONDARY))) is Mark.DONE
+    assert "must be Secondary" in why(progress, S, with_res(T, res()))
+    attaching = res(Role.SECONDARY, volume={"disk": DiskState.ATTACHING})
+    assert mark(progress, S, with_res(T, attaching)) is Mark.WAIT
+    half = res(Role.SECONDARY, volume={"disk": DiskState.DISKLESS})
+    assert argv(progress, S, with_res(T, half))[0] == "drbdadm down xr-web1"
+
+
+def test_links_and_configuration_on_the_target() -> None:
+    assert mark(at("target-links"), S, links(T, "drbd")) is Mark.DONE
+    assert mark(at("target-links")) is Mark.READY
+    assert "already points to /dev/x" in why(at("target-links"), S, links(T, "/dev/x"))
+    query = files.text_of(ORDER.config_path)
+    assert mark(at("target-config"), S, changed(T, query, None)) is Mark.READY
+    assert mark(at("target-config"), S, changed(T, query, ORDER.config_text)) is Mark.DONE
+    assert "other content" in why(at("target-config"), S, changed(T, query, "mine"))
+    assert mark(at("target-config"), order=replace(ORDER, config_text=None)) is Mark.DONE
+
+
+def test_connecting() -> None:
+    both = with_res(S, res()), with_res(T, res(Role.SECONDARY, Role.PRIMARY))
+    assert mark(at("connect"), *both) is Mark.DONE
+    apart = with_res(S, res(connection=Connection.CONNECTING)), both[1]
+    assert mark(at("connect"), *apart) is Mark.READY
+    assert mark(at("connect", "connect"), *apart) is Mark.WAIT
+    alone = with_res(S, res(connection=Connection.STANDALONE)), both[1]
+    assert argv(at("connect", "connect"), *alone) == ["drbdadm adjust xr-web1"] * 2
+    assert "no DRBD resource" in why(at("connect"))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        (res(Role.SECONDARY), res(Role.SECONDARY), "unexpected roles"),
+        (res(), res(), "unexpected roles"),
+        (res(volume={"disk": DiskState.DISKLESS}), res(Role.SECONDARY), "a disk has failed"),
+        (res(connection=Connection.STANDALONE), res(Role.SECONDARY), "gave up the connection"),
+        (res(volume={"replication": Replication.SYNC_TARGET}), res(Role.SECONDARY), "being overwritten"),
+    ],
+)
+def test_a_sync_that_is_wrong(source: DrbdResource, target: DrbdResource, said: str) -> None:
+    assert said in why(at("sync"), with_res(S, source), with_res(T, target))
+
+
+def test_a_sync_goes_on_until_both_sides_are_in_step() -> None:
+    behind = res(volume={"out_of_sync_kib": 193 * 1024, "peer_disk": DiskState.INCONSISTENT})
+    other = with_res(T, res(Role.SECONDARY, Role.PRIMARY))
+    verdict = judge(at("sync"), with_res(S, behind), other)
+    assert (verdict.mark, verdict.sync_percent) == (Mark.WAIT, 50.0)
+    assert mark(at("sync"), with_res(S, res()), other) is Mark.DONE
+    assert (
+        mark(at("sync"), with_res(S, res()), with_res(T, replace(behind, role=Role.SECONDARY))) is Mark.WAIT
+    )
+    assert "no DRBD resource" in why(at("sync"))
+    assert step("sync").deadline_s(ORDER) == ORDER.policy.sync_deadline_s
+
+
+# -- cutover --------------------------------------------------------------------------------------
+
+MIRRORED = with_res(has(S, dom(), on="drbd", joined=True), res())
+BESIDE = with_res(has(T, None), res(Role.SECONDARY, Role.PRIMARY))
+
+
+def test_ready_for_cutover() -> None:
+    progress = at("cutover-ready")
+    assert mark(progress, MIRRORED, BESIDE) is Mark.DONE
+    assert "xen2 has rebooted" in why(progress, MIRRORED, rebooted(BESIDE))
+    assert "does not run on DRBD" in why(progress, with_res(RUNS_S, res()), BESIDE)
+    assert "does not run on DRBD" in why(progress, with_res(GONE, res()), BESIDE)
+    for name in ("web1", "web1--incoming"):
+        other = changed(BESIDE, xl.DOMAINS, (replace(PAUSED, name=name),))
+        assert f"already has a domain {name}" in why(progress, MIRRORED, other)
+    unlike = changed(BESIDE, xl.DOMAINS, (replace(PAUSED, name="web10"),))
+    assert mark(progress, MIRRORED, unlike) is Mark.DONE
+    assert mark(progress, with_res(MIRRORED), BESIDE) is Mark.WRONG
+    lagging = with_res(MIRRORED, res(volume={"out_of_sync_kib": 4}))
+    assert mark(progress, lagging, BESIDE) is Mark.WAIT
+    crowded = changed(BESIDE, xl.INFO, replace(T.get(xl.INFO), free_memory_mb=10))
+    assert "has 10 MiB free" in why(progress, MIRRORED, crowded)
+    assert "has no room below" in why(progress, MIRRORED, changed(BESIDE, files.SPACE, 9))
+    assert step("cutover-ready").deadline_s(ORDER) == ORDER.policy.sync_deadline_s
+
+
+def test_autostart_goes_off() -> None:
+    assert argv(at("source-autostart-off"), S, T)[0] == "rm -f /etc/xen/auto/web1.cfg"
+    assert mark(at("source-autostart-off"), empty("xen1")) is Mark.DONE
+
+
+def test_shipping() -> None:
+    saved = images(GONE, cutover=9)
+    assert [a.split()[0] for a in argv(at("ship"), saved, T)] == ["mkdir", "scp", "mv"]
+    assert mark(at("ship"), saved, images(T, cutover=8)) is Mark.READY
+    assert mark(at("ship"), saved, images(T, cutover=9)) is Mark.DONE
+    assert "is not on xen1" in why(at("ship"), GONE)
+    assert "xen1 has rebooted" in why(at("ship"), rebooted(saved))
+
+
+QUIET_S = with_res(GONE, res(Role.SECONDARY))
+QUIET_T = with_res(has(T, None), res(Role.SECONDARY))
+
+
+def test_the_gate() -> None:
+    still = with_res(GONE, res())
+    assert argv(at("source-demote"), still, BESIDE) == ["drbdadm secondary xr-web1"]
+    assert mark(at("source-demote"), QUIET_S, QUIET_T) is Mark.DONE
+    assert "is still on xen1" in why(at("source-demote"), MIRRORED, BESIDE)
+    assert mark(at("source-demote"), GONE, BESIDE) is Mark.WRONG
+    busy = with_res(GONE, res(Role.SECONDARY, volume={"in_flight": 1}))
+    assert mark(at("source-demote"), busy, QUIET_T) is Mark.WAIT
+    apart = with_res(GONE, res(connection=Connection.CONNECTING))
+    assert mark(at("source-demote"), apart, QUIET_T) is Mark.WAIT
+
+
+def test_taking_the_target_down() -> None:
+    progress, again = at("target-drbd-down"), at("target-drbd-down", "target-drbd-down")
+    assert argv(progress, QUIET_S, QUIET_T)[-1] == "drbdadm down xr-web1"
+    assert mark(again, QUIET_S, has(T, None)) is Mark.DONE
+    assert "nobody took it down" in why(progress, QUIET_S, has(T, None))
+    assert mark(progress, with_res(GONE, res()), BESIDE) is Mark.WRONG
+    cut = with_res(QUIET_T, res(Role.SECONDARY, connection=Connection.STANDALONE))
+    assert mark(progress, QUIET_S, cut) is Mark.WAIT
+    assert mark(again, QUIET_S, cut) is Mark.READY
+
+
+GO_S = with_res(GONE, res(Role.SECONDARY, connection=Connection.CONNECTING))
+
+
+def test_go() -> None:
+    ready = has(T, PAUSED)
+    verdict = judge(at("go"), GO_S, ready)
+    assert (verdict.mark, verdict.never_ran) == (Mark.READY, True)
+    assert argv(at("go"), GO_S, ready) == ["xl unpause web1"]
+    assert mark(at("go"), GO_S, RUNS_T) is Mark.DONE
+    assert mark(at("go"), View("xen1"), RUNS_T) is Mark.DONE, "the target's word is enough once it runs"
+    assert judge(at("go"), RUNS_S, RUNS_T).two_runners
+    assert "is shutdown" in why(at("go"), GO_S, has(T, dom(DomainState.SHUTDOWN)))
+    with pytest.raises(UnknownFact):
+        judge(at("go"), View("xen1"), ready)
+
+
+def test_what_stands_in_the_way_of_go() -> None:
+    ready = has(T, PAUSED)
+    for source, target, said in (
+        (with_res(has(S, PAUSED), res(Role.SECONDARY)), ready, "is on xen1 as well"),
+        (with_res(GONE, res()), ready, "could still write"),
+        (GO_S, has(T, PAUSED, on="drbd"), "has other devices open"),
+    ):
+        verdict = judge(at("go"), source, target)
+        assert said in verdict.why and verdict.never_ran
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        has(T, PAUSED, joined=True),
+        has(T, dom(DomainState.PAUSED, 0.1)),
+        rebooted(has(T, PAUSED)),
+    ],
+)
+def test_what_does_not_prove_that_the_copy_never_ran(copy: View) -> None:
+    assert not judge(at("go", "go"), GO_S, copy).never_ran
+
+
+def test_a_target_without_the_domain_at_go() -> None:
+    gone = has(T, None)
+    assert "is not on xen2 any more" in why(at("go"), GO_S, gone)
+    assert "whether it ran there is not known" in why(at("go", "go"), GO_S, gone)
+    assert argv(at("go", "go"), GO_S, rebooted(gone)) == ["xl create -p /etc/xen/web1.cfg"]
+    assert "is on xen1 as well" in why(at("go", "go"), RUNS_S, rebooted(gone))
+    for order in (replace(ORDER, autostart=False), replace(ORDER, config_text=None)):
+        assert "not one that starts with its host" in why(at("go", "go"), GO_S, rebooted(gone), order)
+
+
+# -- settle ---------------------------------------------------------------------------------------
+
+
+def test_the_target_runs_on() -> None:
+    progress = at("target-runs", "go")
+    gone = rebooted(has(T, None))
+    assert mark(progress, S, RUNS_T) is Mark.DONE
+    assert "is not seen running" in why(progress, S, has(T, None))
+    assert "is not seen running" in why(progress, S, gone, replace(ORDER, autostart=False))
+    assert argv(progress, S, gone) == ["xl create -p /etc/xen/web1.cfg"]
+    assert argv(progress, S, rebooted(has(T, PAUSED))) == ["xl unpause web1"]
+    assert "other devices" in why(progress, S, rebooted(has(T, PAUSED, on="else")))
+    assert mark(progress, S, rebooted(has(T, dom(DomainState.DYING)))) is Mark.WAIT
+
+
+@pytest.mark.parametrize("name", ["source-drbd-down", "source-links-removed", "source-volumes-removed"])
+def test_nothing_of_the_source_goes_before_the_target_is_seen_running(name: str) -> None:
+    left = GONE if name != "source-drbd-down" else with_res(GONE, res(Role.SECONDARY))
+    assert mark(at(name), left, RUNS_T) is Mark.READY
+    assert "is not seen running" in why(at(name), left, has(T, None))
+    assert "is not seen running" in why(at(name), left, has(T, PAUSED))
+    assert "is not on its own volumes" in why(at(name), left, has(T, dom(), on="drbd"))
+    both = has(left, dom())
+    assert judge(at(name), both, RUNS_T).two_runners
+    assert not judge(at(name), has(left, PAUSED), RUNS_T).two_runners
+    assert mark(at(name), empty("xen1"), has(T, None)) is Mark.DONE
+
+
+def test_which_volumes_go() -> None:
+    other = changed(GONE, lvm.VOLUMES, (volume("web1-root", uuid="of somebody else"),))
+    assert mark(at("source-volumes-removed"), other, RUNS_T) is Mark.DONE
+    held = with_res(GONE, res(Role.SECONDARY))
+    assert "DRBD still holds" in why(at("source-volumes-removed"), held, RUNS_T)
+    assert "lvremove -y vg/web1-root" in argv(at("source-volumes-removed"), GONE, RUNS_T)
+
+
+def test_leftovers_on_the_target() -> None:
+    commands = argv(at("target-leftovers"), S, T)
+    assert "lvremove -y vg/web1-root-drbdmd" in commands
+    assert "lvchange --deltag xr.move.web1-1 vg/web1-root" in commands
+    clean = held_volumes(T, tags=frozenset(), meta=False)
+    assert mark(at("target-leftovers"), S, clean) is Mark.DONE
+    filed = changed(clean, files.RESOURCE_FILES, {"/etc/drbd.d/xr-web1.res": 9})
+    assert argv(at("target-leftovers"), S, filed)[0] == "rm -f /etc/drbd.d/xr-web1.res"
+    assert "DRBD still holds" in why(at("target-leftovers"), S, with_res(T, res()))
+
+
+def test_autostart_on_the_target() -> None:
+    assert mark(at("target-autostart")) is Mark.READY
+    assert (
+        mark(at("target-autostart"), S, changed(T, files.CONFIG_FILES, S.get(files.CONFIG_FILES)))
+        is Mark.DONE
+    )
+    assert mark(at("target-autostart"), order=replace(ORDER, autostart=False)) is Mark.DONE
+
+
+# -- going back -----------------------------------------------------------------------------------
+
+RESTORED = ("cutover-suspend", "target-restore")
+
+
+def test_the_fence() -> None:
+    early, late_ = back("back-target-fence"), back("back-target-fence", *RESTORED)
+    assert (
+        mark(early) is Mark.DONE
+        and step("back-target-fence", direction=Direction.BACK).looks(ORDER, early) == {}
+    )
+    assert mark(late_) is Mark.READY
+    assert mark(late_, S, changed(T, files.EPOCHS, {"web1": 2})) is Mark.DONE
+    assert "already knows epoch 3" in why(late_, S, changed(T, files.EPOCHS, {"web1": 3}))
+    assert mark(back("back-target-fence-late")) is Mark.READY
+    assert argv(back("back-source-fence"), S, T) == ["true"]
+
+
+def test_the_targets_copy_goes_first() -> None:
+    name = "back-target-destroyed"
+    assert mark(back(name)) is Mark.DONE
+    assert mark(back(name, *RESTORED), GONE, has(T, None)) is Mark.DONE
+    assert argv(back(name, *RESTORED), GONE, has(T, PAUSED)) == ["xl destroy web1"]
+    assert judge(back(name, *RESTORED, "go"), GONE, has(T, None)).ran_there
+    assert mark(back(name, *RESTORED, "go", name), GONE, has(T, None)) is Mark.DONE
+    assert judge(back(name, *RESTORED, "go"), GONE, RUNS_T).ran_there
+    assert "may have run there" in why(back(name, *RESTORED, "go"), GONE, has(T, dom(DomainState.PAUSED)))
+
+
+def test_a_wrong_copy_on_the_source() -> None:
+    name = "back-source-wrong-destroyed"
+    saved = images(has(S, PAUSED, on="else"), attach=9)
+    tried = ("attach-suspend",)
+    assert argv(back(name, *tried), saved, T) == ["xl destroy web1"]
+    assert "has no saved image" in why(back(name, *tried), images(saved))
+    assert mark(back(name, *tried), has(S, dom(DomainState.DYING))) is Mark.WAIT
+    for fine in (GONE, RUNS_S, has(S, PAUSED), has(S, PAUSED, on="drbd")):
+        assert mark(back(name, *tried), fine) is Mark.DONE
+
+
+def test_drbd_leaves_the_source() -> None:
+    name = "back-source-drbd-down"
+    assert mark(back(name)) is Mark.DONE
+    assert mark(back(name), MIRRORED) is Mark.DONE, "the domain runs on it"
+    assert argv(back(name), with_res(GONE, res()), T)[-1] == "drbdadm down xr-web1"
+    bad = with_res(links(GONE, "drbd"), res(volume={"disk": DiskState.DISKLESS}))
+    assert "own disk is not good" in why(back(name), bad)
+
+
+def test_links_on_the_way_back() -> None:
+    name = "back-source-flip"
+    assert mark(back(name), links(GONE, "drbd")) is Mark.READY
+    assert mark(back(name), links(MIRRORED, "drbd")) is Mark.DONE
+    assert "expected" in why(back(name), links(GONE, "/dev/x"))
+
+
+@pytest.mark.parametrize(
+    ("tried", "source", "command"),
+    [
+        (("attach-suspend",), images(GONE, attach=9), "xl restore -p"),
+        (("attach-suspend", "attach-unpause", "cutover-suspend"), images(GONE, cutover=9), "xl restore -p"),
+        (("attach-suspend",), rebooted(images(GONE, attach=9)), "xl create -p"),
+        (("attach-suspend", "attach-unpause"), rebooted(GONE), "xl create -p"),
+    ],
+)
+def test_the_way_home(tried: tuple[str, ...], source: View, command: str) -> None:
+    assert argv(back("back-source-restore", *tried), source, T)[0].startswith(command)
+    assert "is not on xen1" in why(back("back-source-unpause", *tried), source)
+
+
+@pytest.mark.parametrize(
+    ("tried", "source"),
+    [
+        ((), GONE),
+        (("attach-suspend",), GONE),
+        (("attach-suspend", "attach-unpause"), images(GONE, attach=9)),
+        (("cutover-suspend", "back-source-unpause"), images(GONE, cutover=9)),
+    ],
+)
+def test_a_domain_that_stopped_by_itself_stays_down(tried: tuple[str, ...], source: View) -> None:
+    """Above all, an image from before it ran on is never restored again."""
+    for name in ("back-source-restore", "back-source-unpause"):
+        assert mark(back(name, *tried), source) is Mark.DONE
+    assert mark(back("back-source-leftovers", *tried), source) in (Mark.DONE, Mark.READY)
+
+
+def test_a_host_that_rebooted_and_does_not_start_the_domain() -> None:
+    order = replace(ORDER, autostart=False)
+    progress = back("back-source-restore", "cutover-suspend")
+    assert mark(progress, rebooted(images(GONE, cutover=9)), order=order) is Mark.DONE
+
+
+def test_an_image_that_is_not_whole() -> None:
+    source = images(GONE, cutover_part=9)
+    assert "is not whole" in why(back("back-source-restore", "cutover-suspend"), source)
+    assert "nothing is removed" in why(back("back-source-leftovers", "cutover-suspend"), source)
+
+
+def test_a_domain_back_on_the_source() -> None:
+    name = "back-source-restore"
+    assert mark(back(name), RUNS_S) is Mark.DONE
+    assert mark(back(name), has(S, PAUSED, on="drbd")) is Mark.DONE
+    assert "wrong devices open" in why(back(name), has(S, PAUSED, on="else"))
+    assert argv(back("back-source-unpause"), has(S, PAUSED), T) == ["xl unpause web1"]
+    assert mark(back("back-source-unpause"), RUNS_S) is Mark.DONE
+    assert mark(back("back-source-unpause"), has(S, dom(DomainState.DYING))) is Mark.WAIT
+
+
+def test_the_source_starts_only_once_the_target_has_nothing() -> None:
+    progress = back("back-source-unpause", *RESTORED)
+    paused = has(S, PAUSED)
+    assert mark(progress, paused, has(T, None)) is Mark.READY
+    assert not judge(progress, paused, has(T, PAUSED)).two_runners
+    assert judge(progress, paused, RUNS_T).two_runners
+
+
+def test_clearing_up_on_the_way_back() -> None:
+    assert mark(back("back-source-autostart")) is Mark.DONE
+    assert mark(back("back-source-autostart"), empty("xen1")) is Mark.READY
+    left = changed(images(RUNS_S, cutover=9), lvm.VOLUMES, T.get(lvm.VOLUMES))
+    left = changed(left, files.RESOURCE_FILES, {"/etc/drbd.d/xr-web1.res": 9})
+    commands = " ; ".join(argv(back("back-source-leftovers"), left, T))
+    assert "rm -rf" in commands and "lvremove -y vg/web1-root-drbdmd" in commands
+    assert "lvremove -y vg/web1-root " not in commands + " "
+    assert mark(back("back-source-leftovers"), MIRRORED) is Mark.DONE
+    assert mark(back("back-target-drbd-down"), S, BESIDE) is Mark.READY
+    assert mark(back("back-target-drbd-down")) is Mark.DONE
+
+
+def test_the_target_keeps_nothing_of_this_move_and_all_else() -> None:
+    query = files.text_of(ORDER.config_path)
+    full = images(changed(links(has(T, None), "drbd"), query, ORDER.config_text), cutover=9)
+    full = changed(full, files.RESOURCE_FILES, {"/etc/drbd.d/xr-web1.res": 9})
+    commands = " ; ".join(argv(back("back-target-cleaned", "target-links", "target-config"), S, full))
+    for part in (
+        "web1-root",
+        "/etc/xen/web1.cfg",
+        "xr-web1.res",
+        "rm -rf",
+        "lvremove -y vg/web1-data-drbdmd",
+    ):
+        assert part in commands
+    foreign = changed(links(held_volumes(has(T, None), tags=frozenset()), "drbd"), query, "mine")
+    assert mark(back("back-target-cleaned", "target-config"), S, foreign) is Mark.DONE
+    assert "nothing is removed there" in why(back("back-target-cleaned"), S, has(T, PAUSED))
+
+
+# -- a new domain -----------------------------------------------------------------------------------
+
+NEW = provision()
+NEW_LINK = NEW.disks[0].link
+MADE = changed(
+    changed(empty("xen2"), lvm.VOLUMES, (volume("web1-root", tags=frozenset({NEW.tag})),)),
+    files.LINKS,
+    {NEW_LINK: "/dev/vg/web1-root"},
+)
+NEW_TEXT = files.text_of(NEW.config_path)
+
+
+def new(name: str, *tried: str, view: View = MADE, order: Order = NEW) -> Verdict:
+    return judge(at(name, *tried), empty("xen1"), view, order)
+
+
+def test_new_volumes() -> None:
+    bare = empty("xen2")
+    assert new("new-volumes").mark is Mark.DONE
+    assert new("new-volumes", view=bare).mark is Mark.READY
+    assert "never reused" in new("new-volumes", view=changed(bare, lvm.VOLUMES, (volume("web1-root"),))).why
+    full = changed(bare, lvm.GROUPS, (VolumeGroup("vg", 1 << 40, 4 * MIB, 4 * MIB),))
+    assert "bytes needed" in new("new-volumes", view=full).why
+    assert new("new-links").mark is Mark.DONE
+    assert "already points to" in new("new-links", view=changed(MADE, files.LINKS, {NEW_LINK: "/dev/x"})).why
+
+
+def test_new_contents() -> None:
+    assert new("populate").mark is Mark.READY
+    there = changed(MADE, xl.DOMAINS, (PAUSED,))
+    assert "its disks are not written" in new("populate", view=there).why
+    assert NEW.provision is not None
+    disk = NEW.provision.disks[0]
+    tarball = replace(disk, source=replace(disk.source, image=None, tarball="/t.tar"))
+    order = replace(NEW, provision=replace(NEW.provision, disks=(tarball,)))
+    commands = [c.argv[0] for _, c in acts(at("populate"), empty("xen1"), MADE, order)]
+    assert commands[0] == "mkfs.ext4" and commands[-1] == "lvchange"
+    nothing = replace(disk, source=replace(disk.source, image=None))
+    order = replace(NEW, provision=replace(NEW.provision, disks=(nothing,)))
+    assert [c.argv[0] for _, c in acts(at("populate"), empty("xen1"), MADE, order)] == ["lvchange"]
+
+
+def test_new_configuration() -> None:
+    assert new("new-config", view=changed(MADE, NEW_TEXT, None)).mark is Mark.READY
+    assert new("new-config", view=changed(MADE, NEW_TEXT, NEW.config_text)).mark is Mark.DONE
+    assert "other content" in new("new-config", view=changed(MADE, NEW_TEXT, "mine")).why
+
+
+def test_a_new_domain_is_created_and_started() -> None:
+    def copy(found: DomainSeen, numbers: tuple[int, int] = (253, 0), joined: bool = False) -> View:
+        view = changed(MADE, xl.DOMAINS, (found,))
+        return changed(view, xl.VBDS, (Vbd(3, NEW.disks[0].device, numbers, joined),))
+
+    assert new("create").mark is Mark.READY
+    assert new("create", view=copy(PAUSED)).mark is Mark.DONE
+    assert "other devices open" in new("create", view=copy(PAUSED, (8, 0))).why
+    ready = new("start", view=copy(PAUSED))
+    assert (ready.mark, ready.never_ran) == (Mark.READY, True)
+    assert not new("start", view=rebooted(copy(PAUSED))).never_ran
+    assert "other devices open" in new("start", view=copy(PAUSED, (8, 0))).why
+    assert new("start", view=copy(dom())).mark is Mark.DONE
+    assert "is not there" in new("start").why
+    created = acts(at("start"), empty("xen1"), rebooted(MADE), NEW)
+    assert created[0][1].argv[:3] == ("xl", "create", "-p")
+
+
+def test_a_new_domain_that_is_given_up() -> None:
+    def going(view: View, *tried: str) -> Verdict:
+        return judge(back("back-provision-removed", *tried), empty("xen1"), view, NEW)
+
+    there = changed(changed(MADE, xl.DOMAINS, (PAUSED,)), NEW_TEXT, NEW.config_text)
+    tried = ("create", "new-config", "new-autostart")
+    auto = changed(there, files.CONFIG_FILES, S.get(files.CONFIG_FILES))
+    commands = [
+        " ".join(c.argv) for _, c in acts(back("back-provision-removed", *tried), empty("xen1"), auto, NEW)
+    ]
+    assert commands[0] == "xl destroy web1"
+    assert (
+        commands[1].startswith("rm -f /etc/xen/auto/web1.cfg") and commands[-1] == "lvremove -y vg/web1-root"
+    )
+    assert going(changed(empty("xen2"), NEW_TEXT, None)).mark is Mark.DONE
+    assert going(changed(changed(MADE, xl.DOMAINS, (dom(),)), NEW_TEXT, None)).ran_there
+    paused = changed(changed(MADE, xl.DOMAINS, (dom(DomainState.PAUSED),)), NEW_TEXT, None)
+    assert "nothing is removed" in going(paused).why
+
+
+# -- the rest -------------------------------------------------------------------------------------
+
+
+def test_what_was_not_read_is_not_absent() -> None:
+    with pytest.raises(UnknownFact, match="nothing was read from the target"):
+        _ = Views({Side.SOURCE: S}).target
+    for name in ("sync", "ship", "source-volumes-removed", "cutover-ready"):
+        with pytest.raises(UnknownFact):
+            judge(at(name), View("xen1"), View("xen2"))
+
+
+def test_an_abstract_step_does_nothing() -> None:
+    for call in (
+        lambda: Step().looks(ORDER, at("sync")),
+        lambda: Step().judge(ORDER, at("sync"), Views()),
+        lambda: Step().act(ORDER, at("sync"), Views()),
+    ):
+        with pytest.raises(NotImplementedError):
+            call()
