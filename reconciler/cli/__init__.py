@@ -13,6 +13,7 @@ from rich.console import Console
 from reconciler import __version__
 from reconciler.cli.accept import accept
 from reconciler.cli.demo import demo
+from reconciler.cli.guard import guard
 from reconciler.cli.options import config_option
 from reconciler.config import Config, load_config
 from reconciler.daemon import converge, look_once, serve
@@ -121,6 +122,7 @@ def status(config_file: Path, as_json: bool) -> None:
 
 main.add_command(demo)
 main.add_command(accept)
+main.add_command(guard)
 
 
 def _read_report(path: Path) -> str:

@@ -3,7 +3,7 @@
 
 Reads one JSON request a line on stdin and answers with JSON lines on stdout:
 
-  <- {"guard": 1, "boot_id": "…", "node": "xen1"}                     once, at the start
+  <- {"guard": 1, "version": "0123456789ab", "boot_id": "…", "node": "xen1"}   once, at the start
   -> {"id": 7, "claim": {"domain": "web1", "epoch": 3} | null,
       "commands": [{"argv": ["xl", "list"], "stdin": "", "timeout_s": 60}, …]}
   <- {"id": 7, "index": 0, "exit": 0, "stdout": "…", "stderr": "…", "duration_s": 0.31}
@@ -20,6 +20,7 @@ the lock and nobody else can change that domain here.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,8 @@ from typing import Any
 
 PROTOCOL = 1
 LOCK_PATIENCE_S = 2.0
+MAX_EPOCH = 10**18 - 1
+MAX_TIMEOUT_S = 31 * 86400.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}")
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
@@ -91,7 +94,7 @@ def run(argv: list[str], stdin: str) -> dict[str, Any]:
     given.write(stdin.encode())
     given.seek(0)
     try:
-        child = subprocess.Popen(argv, stdin=given, stdout=out, stderr=err, env=ENVIRONMENT, cwd="/")
+        child = subprocess.Popen(encoded(argv), stdin=given, stdout=out, stderr=err, env=ENVIRONMENT, cwd="/")
     except OSError as error:
         return {"exit": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "duration_s": 0.0}
     child.wait()
@@ -106,7 +109,13 @@ def query(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
     pipe = subprocess.PIPE
     try:
         child = subprocess.Popen(
-            argv, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT, cwd="/", start_new_session=True
+            encoded(argv),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
         )
     except OSError as error:
         return {"exit": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "duration_s": 0.0}
@@ -117,6 +126,11 @@ def query(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
         child.communicate()
         return {"timeout": True}
     return told(child.returncode, out, err, began)
+
+
+def encoded(argv: list[str]) -> list[bytes]:
+    """In UTF-8, whatever locale a login gives this process."""
+    return [word.encode() for word in argv]
 
 
 def told(code: int, out: bytes, err: bytes, began: float) -> dict[str, Any]:
@@ -147,11 +161,9 @@ class Guard:
         os.makedirs(self.epochs, mode=0o700, exist_ok=True)
         os.makedirs(self.locks, mode=0o700, exist_ok=True)
 
-    def handle(
-        self, request: dict[str, Any], gone: Callable[[], bool] = lambda: False
-    ) -> Iterator[dict[str, Any]]:
+    def handle(self, request: object, gone: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
         """Answer one request. `gone` says whether the asker has hung up: then no further command starts."""
-        ident = request.get("id")
+        ident = request.get("id") if isinstance(request, dict) else None
         lock = -1
         try:
             commands, claim = check(request)
@@ -213,28 +225,56 @@ class Guard:
             os.close(folder)
 
 
-def check(request: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, int] | None]:
-    """Refuse a malformed request before anything runs."""
+def check(request: object) -> tuple[list[dict[str, Any]], tuple[str, int] | None]:
+    """Refuse a malformed request before anything runs, whatever JSON it is."""
+    if not isinstance(request, dict):
+        raise Refused("bad-request", "a request must be an object")
     claim = request.get("claim")
     commands = request.get("commands")
     if not isinstance(commands, list) or not commands:
         raise Refused("bad-request", "commands must be a list that is not empty")
-    for command in commands:
-        argv = command.get("argv") if isinstance(command, dict) else None
-        if (
-            not isinstance(argv, list)
-            or not argv
-            or not all(isinstance(a, str) and "\0" not in a for a in argv)
-        ):
-            raise Refused("bad-request", "argv must be a list of strings that is not empty")
-        command.setdefault("stdin", "")
-        command.setdefault("timeout_s", 60.0)
+    checked = [check_command(command) for command in commands]
     if claim is None:
-        return commands, None
-    domain, epoch = claim.get("domain"), claim.get("epoch")
-    if not isinstance(domain, str) or not NAME.fullmatch(domain) or not isinstance(epoch, int) or epoch < 1:
-        raise Refused("bad-request", "a claim needs a domain name and a positive epoch")
-    return commands, (domain, epoch)
+        return checked, None
+    domain, epoch = (claim.get("domain"), claim.get("epoch")) if isinstance(claim, dict) else (None, None)
+    if not isinstance(domain, str) or not NAME.fullmatch(domain):
+        raise Refused("bad-request", "a claim needs the name of a domain")
+    if type(epoch) is not int or not 0 < epoch <= MAX_EPOCH:
+        raise Refused("bad-request", f"a claim needs an epoch, 1 to {MAX_EPOCH}")
+    return checked, (domain, epoch)
+
+
+def check_command(command: object) -> dict[str, Any]:
+    """One command with every field there and usable."""
+    given = command if isinstance(command, dict) else {}
+    argv = given.get("argv")
+    stdin = given.get("stdin", "")
+    timeout_s = given.get("timeout_s", 60.0)
+    if not isinstance(argv, list) or not argv or not all(is_word(word) for word in argv) or not argv[0]:
+        raise Refused("bad-request", "argv must be a list of strings that is not empty")
+    if not is_text(stdin):
+        raise Refused("bad-request", "stdin must be a string")
+    if type(timeout_s) not in (int, float) or not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise Refused("bad-request", f"timeout_s must be a number, above 0 and at most {MAX_TIMEOUT_S}")
+    return {"argv": argv, "stdin": stdin, "timeout_s": timeout_s}
+
+
+def is_text(value: object) -> bool:
+    """A string that can be written: JSON can hold halves of characters."""
+    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def is_word(value: object) -> bool:
+    """A string that can be an argument of a process."""
+    return is_text(value) and "\0" not in str(value)
+
+
+def read_request(line: bytes) -> object:
+    """The JSON of one line; None, which no request is, when it is none."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def main() -> int:
@@ -246,7 +286,7 @@ def main() -> int:
     guard = Guard(state_dir, run_dir)
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         boot_id = file.read().strip()
-    say({"guard": PROTOCOL, "boot_id": boot_id, "node": os.uname().nodename})
+    say({"guard": PROTOCOL, "version": version(), "boot_id": boot_id, "node": os.uname().nodename})
     buffered = b""
 
     def gone() -> bool:
@@ -264,8 +304,14 @@ def main() -> int:
                 return 0
             buffered += more
         line, buffered = buffered.split(b"\n", 1)
-        for reply in guard.handle(json.loads(line), gone):
+        for reply in guard.handle(read_request(line), gone):
             say(reply)
+
+
+def version() -> str:
+    """The hash of this very file: with a forced command it need not be the one that was asked for."""
+    with open(__file__, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()[:12]
 
 
 def say(reply: dict[str, Any]) -> None:

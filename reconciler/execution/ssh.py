@@ -29,7 +29,9 @@ IDLE_CHANNELS = 4
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 GUARD_SOURCE = Path(guard_module.__file__).read_bytes()
-GUARD_PATH = f"{GUARD_FOLDER}/guard-{hashlib.sha256(GUARD_SOURCE).hexdigest()[:12]}.py"
+GUARD_VERSION = hashlib.sha256(GUARD_SOURCE).hexdigest()[:12]
+GUARD_PATH = f"{GUARD_FOLDER}/guard-{GUARD_VERSION}.py"
+CURRENT_PATH = f"{GUARD_FOLDER}/guard-current.py"
 
 
 class NotSent(Exception):
@@ -50,6 +52,12 @@ INSTALL_LINE = (
     f"mkdir -p {GUARD_FOLDER} && cat > {GUARD_PATH}.new && sync {GUARD_PATH}.new"
     f" && mv {GUARD_PATH}.new {GUARD_PATH}"
 )
+
+
+CURRENT_LINE = (
+    f"ln -sfn guard-{GUARD_VERSION}.py {CURRENT_PATH}.new && mv -T {CURRENT_PATH}.new {CURRENT_PATH}"
+)
+"""What a forced command in authorized_keys starts: `python3 -I …/guard-current.py`."""
 
 
 class SshRunner:
@@ -243,37 +251,80 @@ def connect(host: Host, key_file: Path, known_hosts_file: Path, timeout_s: float
 
 
 def open_guard(transport: paramiko.Transport, timeout_s: float) -> GuardChannel:
-    """Start a guard on a new channel; installs this version of it when the host does not have it."""
+    """Start a guard on a new channel; installs this version of it when the host does not have it.
+
+    A key that is limited by a forced command starts `guard-current.py` whatever is asked for, and cannot
+    install anything: then only this very version will do, and a person has to put it there.
+    """
     for attempt in (1, 2):
         try:
-            channel = transport.open_session(timeout=timeout_s)
-            channel.settimeout(timeout_s + SLACK_S)
-            channel.exec_command(START_LINE)
-            started = GuardChannel(channel)
-            started.receive(time.monotonic() + timeout_s + SLACK_S)
-            return started
+            started = start_guard(transport, timeout_s)
+            break
         except (paramiko.SSHException, OSError, EOFError, Lost) as error:
             if attempt == 2 or not transport.is_active():
                 raise NotSent(f"the guard did not start: {error or type(error).__name__}") from None
             install_guard(transport, timeout_s)
-    raise NotSent("the guard did not start")
+    return started
+
+
+def start_guard(transport: paramiko.Transport, timeout_s: float) -> GuardChannel:
+    """A guard of this version that has said hello. NotSent when the host runs another one."""
+    channel = transport.open_session(timeout=timeout_s)
+    channel.settimeout(timeout_s + SLACK_S)
+    channel.exec_command(START_LINE)
+    started = GuardChannel(channel)
+    hello = started.receive(time.monotonic() + timeout_s + SLACK_S)
+    if hello.get("version") != GUARD_VERSION:
+        started.close()
+        found = str(hello.get("version", "without a version"))[:40]
+        raise NotSent(
+            f"the key is limited to the guard there, which is {found!a}, not {GUARD_VERSION}; {TO_INSTALL}"
+        )
+    return started
+
+
+TO_INSTALL = "run `reconciler guard install HOST --key KEY` with a key that is not limited"
 
 
 def install_guard(transport: paramiko.Transport, timeout_s: float) -> None:
     """Put this version of the guard on the host, as a whole or not at all."""
+    status, said = put(transport, INSTALL_LINE, GUARD_SOURCE, timeout_s)
+    if status != 0:
+        hint = f"; {TO_INSTALL}" if "guard-current.py" in said else ""
+        raise NotSent(f"the guard could not be installed: exit {status}: {said}{hint}")
+
+
+def install_current(host: Host, key_file: Path, known_hosts_file: Path, timeout_s: float) -> None:
+    """Install this version and make it the one a forced command starts; NotSent or HostKeyError if not."""
+    client = connect(host, key_file, known_hosts_file, timeout_s)
+    try:
+        transport = client.get_transport()
+        assert transport is not None
+        install_guard(transport, timeout_s)
+        status, said = put(transport, CURRENT_LINE, b"", timeout_s)
+        if status != 0:
+            raise NotSent(f"{CURRENT_PATH} could not be made: exit {status}: {said}")
+        open_guard(transport, timeout_s).close()
+    finally:
+        client.close()
+
+
+def put(transport: paramiko.Transport, line: str, content: bytes, timeout_s: float) -> tuple[int, str]:
+    """Run one of this module's constant lines with `content` as its input; exit status and complaint."""
     try:
         channel = transport.open_session(timeout=timeout_s)
         channel.settimeout(timeout_s + SLACK_S)
-        channel.exec_command(INSTALL_LINE)
-        channel.sendall(GUARD_SOURCE)
+        channel.exec_command(line)
+        channel.sendall(content)
         channel.shutdown_write()
+        if not channel.status_event.wait(timeout_s + SLACK_S):
+            raise NotSent("the guard could not be installed: no answer in time")
         status = channel.recv_exit_status()
         said = channel.recv_stderr(2000).decode(errors="replace").strip()
         channel.close()
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise NotSent(f"the guard could not be installed: {error or type(error).__name__}") from None
-    if status != 0:
-        raise NotSent(f"the guard could not be installed: exit {status}: {said}")
+    return status, said
 
 
 class GuardChannel:

@@ -31,24 +31,25 @@ class SimGuard:
         start: Start | None = None,
         mutex: AbstractContextManager[Any] | None = None,
         patience_s: float = LOCK_PATIENCE_S,
+        version: str = "",
     ) -> None:
         self.host = host
         self.wait = wait
         self.mutex = mutex or nullcontext()
         self.patience_s = patience_s
         self.start = start or self._start
+        self.version = version
 
     def hello(self) -> dict[str, Any]:
-        return {"guard": PROTOCOL, "boot_id": self.host.boot_id, "node": self.host.name}
+        boot_id, node = self.host.boot_id, self.host.name
+        return {"guard": PROTOCOL, "version": self.version, "boot_id": boot_id, "node": node}
 
     def _start(self, index: int, argv: list[str], stdin: str, lock: str | None) -> Job:
         return self.host.world.start(self.host, self.host.run(argv, stdin), lock)
 
-    def handle(
-        self, request: dict[str, Any], gone: Callable[[], bool] = lambda: False
-    ) -> Iterator[dict[str, Any]]:
+    def handle(self, request: object, gone: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
         """Answer one request, as `Guard.handle` does."""
-        ident = request.get("id")
+        ident = request.get("id") if isinstance(request, dict) else None
         claim: tuple[str, int] | None = None
         held = False
         try:

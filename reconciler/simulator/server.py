@@ -1,8 +1,9 @@
 """A real SSH server on 127.0.0.1 for each simulated host.
 
 Accepts one user key, and on its channels only what the reconciler asks for: to install the guard and to
-start it. The guard's argv are interpreted by the simulated host; nothing is ever run on this machine.
-The wall clock drives the simulated one, so a long command takes (simulated time / speed) to answer.
+start it. A second key may be limited to the guard, as by a forced command. The guard's argv are interpreted
+by the simulated host; nothing is ever run on this machine. The wall clock drives the simulated one, so a
+long command takes (simulated time / speed) to answer.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from paramiko.common import (
 )
 
 from reconciler.execution.guard import LOCK_PATIENCE_S
-from reconciler.simulator.filesystem import Directory, File
+from reconciler.simulator.filesystem import Directory, File, Link
 from reconciler.simulator.guarding import SimGuard
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.process import Result, ends_with
@@ -35,6 +36,11 @@ START = re.compile(r"/usr/bin/python3 -I (/usr/local/lib/xen-reconciler/guard-([
 INSTALL = re.compile(
     r"mkdir -p (?P<folder>/usr/local/lib/xen-reconciler) && cat > (?P<new>\S+)( && sync (?P=new))?"
     r" && mv( -f)? (?P=new) (?P<path>\S+)( && sync \S+)?"
+)
+FOLDER = "/usr/local/lib/xen-reconciler"
+CURRENT = f"{FOLDER}/guard-current.py"
+MAKE_CURRENT = re.compile(
+    rf"ln -sfn (?P<target>guard-[0-9a-f]{{12}}\.py) (?P<new>{CURRENT}\.new) && mv -T (?P=new) {CURRENT}"
 )
 TICK_S = 0.02
 REPLY_S = 0.2
@@ -81,24 +87,32 @@ class LiveWorld:
 
 
 class Login(paramiko.ServerInterface):
-    """Key authentication with one key; exec requests only."""
+    """Key authentication; exec requests only, and with the limited key whatever it asks for is the guard."""
 
-    def __init__(self, authorized: paramiko.PKey, serve: Callable[[paramiko.Channel, str], None]) -> None:
+    def __init__(
+        self,
+        authorized: paramiko.PKey,
+        limited: paramiko.PKey | None,
+        serve: Callable[[paramiko.Channel, str], None],
+    ) -> None:
         self._authorized = authorized
+        self._limited = limited
         self._serve = serve
+        self._forced = False
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        good = username == "root" and key.asbytes() == self._authorized.asbytes()
+        self._forced = self._limited is not None and key.asbytes() == self._limited.asbytes()
+        good = username == "root" and (self._forced or key.asbytes() == self._authorized.asbytes())
         return AUTH_SUCCESSFUL if good else AUTH_FAILED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return OPEN_SUCCEEDED if kind == "session" else OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        line = command.decode("utf-8", "replace")
+        line = CURRENT if self._forced else command.decode("utf-8", "replace")
         threading.Thread(target=self._serve, args=(channel, line), daemon=True).start()
         return True
 
@@ -113,6 +127,7 @@ class HostServer:
         self.host = host
         self.host_key = host_key
         self.authorized = authorized
+        self.limited: paramiko.PKey | None = None
         self._transports: list[paramiko.Transport] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
@@ -141,7 +156,7 @@ class HostServer:
             transport.add_server_key(self.host_key)
             self._transports = [old for old in self._transports if old.is_active()] + [transport]
             try:
-                transport.start_server(threading.Event(), Login(self.authorized, self._serve))
+                transport.start_server(threading.Event(), Login(self.authorized, self.limited, self._serve))
             except (paramiko.SSHException, EOFError, OSError):
                 transport.close()
 
@@ -149,8 +164,15 @@ class HostServer:
         earliest_close = time.monotonic() + REPLY_S
         try:
             start, install = START.fullmatch(line), INSTALL.fullmatch(line)
-            if start:
-                status = self._guard(channel, start[1], start[2])
+            current = MAKE_CURRENT.fullmatch(line)
+            if line == CURRENT:
+                status = self._guard(channel, self._current())
+            elif start:
+                status = self._guard(channel, start[1])
+            elif current:
+                status = 0
+                with self.live.lock:
+                    self.host.files.nodes[CURRENT] = Link(current["target"])
             elif install:
                 status = self._install(channel, install["path"])
             else:
@@ -179,28 +201,33 @@ class HostServer:
             files.nodes[path] = File(content.decode())
         return 0
 
-    def _guard(self, channel: paramiko.Channel, path: str, digest: str) -> int:
+    def _current(self) -> str:
+        """The file the forced command starts."""
+        with self.live.lock:
+            node = self.host.files.nodes.get(CURRENT)
+        return f"{FOLDER}/{node.target}" if isinstance(node, Link) else CURRENT
+
+    def _guard(self, channel: paramiko.Channel, path: str) -> int:
         with self.live.lock:
             node = self.host.files.nodes.get(path)
-        text = node.text if isinstance(node, File) else None
-        if text is None or hashlib.sha256(text.encode()).hexdigest()[:12] != digest:
+        if not isinstance(node, File):
             said = f"/usr/bin/python3: can't open file '{path}': [Errno 2] No such file or directory\n"
             channel.sendall_stderr(said.encode())
             return 2
-        Session(self, channel).serve()
+        Session(self, channel, hashlib.sha256(node.text.encode()).hexdigest()[:12]).serve()
         return 0
 
 
 class Session:
     """One guard on one channel."""
 
-    def __init__(self, server: HostServer, channel: paramiko.Channel) -> None:
+    def __init__(self, server: HostServer, channel: paramiko.Channel, version: str) -> None:
         self.live = server.live
         self.host = server.host
         self.channel = channel
         self.boot_id = self.host.boot_id
         patience_s = LOCK_PATIENCE_S * self.live.speed  # other threads of this process hold it in real time
-        self.guard = SimGuard(self.host, self.live.wait, self._start, self.live.lock, patience_s)
+        self.guard = SimGuard(self.host, self.live.wait, self._start, self.live.lock, patience_s, version)
 
     def serve(self) -> None:
         self._say(self.guard.hello())

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.execution import guard
+from reconciler.execution import guard, ssh
 
 Say = list[dict[str, Any]]
 
@@ -71,6 +71,7 @@ def talk(tmp_path: Path) -> Iterator[Talk]:
 
 def test_it_says_who_and_which_boot_it_is(talk: Talk) -> None:
     assert talk.hello["guard"] == guard.PROTOCOL
+    assert talk.hello["version"] == ssh.GUARD_VERSION
     assert talk.hello["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
@@ -162,6 +163,21 @@ def test_when_the_asker_hangs_up_the_running_command_ends_but_no_further_one_sta
         {"commands": [{"argv": ["true"]}], "claim": {"domain": "../x", "epoch": 1}},
         {"commands": [{"argv": ["true"]}], "claim": {"domain": "web1", "epoch": 0}},
         {"commands": [{"argv": ["true"]}], "claim": {"domain": "web1", "epoch": "7"}},
+        {"commands": [{"argv": ["true"]}], "claim": {"domain": "web1", "epoch": True}},
+        {"commands": [{"argv": ["true"]}], "claim": {"domain": "web1", "epoch": 10**18}},
+        {"commands": [{"argv": ["true"]}], "claim": ["web1", 1]},
+        {"commands": [{"argv": ["true"]}], "claim": "web1"},
+        {"commands": [{"argv": []}]},
+        {"commands": [{"argv": [""]}]},
+        {"commands": [{"argv": ["\ud800"]}]},
+        {"commands": [{"argv": ["true"], "stdin": 1}]},
+        {"commands": [{"argv": ["true"], "stdin": "\udc80"}]},
+        {"commands": [{"argv": ["true"], "timeout_s": "5"}]},
+        {"commands": [{"argv": ["true"], "timeout_s": float("nan")}]},
+        {"commands": [{"argv": ["true"], "timeout_s": -1}]},
+        {"commands": [{"argv": ["true"], "timeout_s": 1e300}]},
+        {"commands": ["true"]},
+        {"commands": {"argv": ["true"]}},
     ],
 )
 def test_a_malformed_request_runs_nothing(tmp_path: Path, request_: dict[str, Any]) -> None:
@@ -170,6 +186,16 @@ def test_a_malformed_request_runs_nothing(tmp_path: Path, request_: dict[str, An
 
     replies = list(guard.Guard(str(tmp_path / "s"), str(tmp_path / "r"), spawn).handle({"id": 1, **request_}))
     assert [reply["refused"] for reply in replies] == ["bad-request"]
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"7", b"\xff", b"null", b"[" * 100_000, b"1" * 5000])
+def test_a_line_that_is_no_request_is_refused_and_the_guard_lives(talk: Talk, line: bytes) -> None:
+    assert talk.process.stdin is not None
+    talk.process.stdin.write(line + b"\n")
+    talk.process.stdin.flush()
+    reply = talk._line()
+    assert (reply["id"], reply["refused"]) == (None, "bad-request")
+    assert talk.ask(["true"])[0]["exit"] == 0
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
