@@ -46,13 +46,17 @@ class Guest:
 
 @dataclass(eq=False)
 class Vbd:
-    """A disk of a domain. The path was resolved once; I/O goes to `device` whatever the path says later."""
+    """A disk of a domain. The path was resolved once; I/O goes to `device` whatever the path says later.
+
+    `opened` is False when blkback could not open the device: `xl` does not notice, the guest has no disk.
+    """
 
     vdev: str
     path: str
     mode: str
     device: BlockDevice
     real_path: str
+    opened: bool = True
 
     @property
     def devid(self) -> int:
@@ -73,11 +77,15 @@ class Domain:
     config: dict[str, Any]
     guest: Guest
     building: bool = True
-    paused: bool = True
+    pauses: int = 1  # Xen counts: two pauses need two unpauses
     suspended: bool = False
     connected: bool = False  # the guest ran at least once: its front ends are connected
     started_s: float = 0.0
     vbds: list[Vbd] = field(default_factory=list)
+
+    @property
+    def paused(self) -> bool:
+        return self.pauses > 0
 
     @property
     def running(self) -> bool:

@@ -153,7 +153,8 @@ class SimHost:
 
     def destroy(self, domain: Domain) -> None:
         for vbd in domain.vbds:
-            vbd.device.close(domain.holder)
+            if vbd.opened:
+                vbd.device.close(domain.holder)
         domain.vbds.clear()
         self.domains.pop(domain.domid, None)
 

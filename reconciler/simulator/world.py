@@ -168,6 +168,8 @@ class World:
         guest, number = domain.guest, domain.guest.last + 1
         try:
             for vbd in domain.vbds:
+                if not vbd.opened:
+                    raise IOFault(f"{vbd.vdev} never connected")
                 if vbd.mode == "w":
                     offset = slot_offset(vbd.device.size, number)
                     beat = Beat(guest.name, number, host.name)

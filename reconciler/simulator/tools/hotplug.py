@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 FATAL = "libxl: error: "
 HOTPLUG_S = 0.1
-HOTPLUG_TIMEOUT_S = 40.0
 MEMORY_PATIENCE_S = 20.0
 
 
@@ -80,44 +79,49 @@ def check_memory(host: SimHost, domain: Domain) -> Generator[float, None, None]:
 
 def plug_all(host: SimHost, domain: Domain) -> Generator[float, None, None]:
     """Attach every disk, or destroy the domain: on failure nothing is left."""
-    try:
-        for disk in domain.config.get("disks", []):
-            if host.domains.get(domain.domid) is not domain:
-                raise failed(domain.domid, f"libxl_create.c:1295: Domain {domain.domid}:domain destroyed")
-            yield HOTPLUG_S
-            yield from plug(host, domain, disk)
-    except Fail:
+    troubles = []
+    for disk in domain.config.get("disks", []):
+        yield HOTPLUG_S
+        if host.domains.get(domain.domid) is not domain:
+            raise failed(
+                domain.domid, f"libxl_create.c:1672:domcreate_launch_dm: Domain {domain.domid}:destroyed"
+            )
+        trouble = plug(host, domain, disk)
+        if trouble:
+            troubles.append(script_failed(trouble))
+    if troubles:
         host.destroy(domain)
-        raise
+        unable = f"libxl_create.c:1672:domcreate_launch_dm: Domain {domain.domid}:unable to add disk devices"
+        raise failed(domain.domid, *troubles, unable)
     domain.building = False
 
 
-def plug(host: SimHost, domain: Domain, disk: dict[str, Any]) -> Generator[float, None, None]:
-    """What the block hotplug script and blkback do: resolve once, check sharing on this host, open."""
+def plug(host: SimHost, domain: Domain, disk: dict[str, Any]) -> str:
+    """What the block script and blkback do: resolve once, check sharing on this host, open. Says what is wrong.
+
+    When blkback cannot open the device (a Secondary mirror) the script does not notice: `xl` exits 0.
+    """
     path, mode = disk["pdev_path"], "w" if disk["readwrite"] else "r"
-    unable = f"libxl_create.c:1672:domcreate_launch_dm: Domain {domain.domid}:unable to add disk devices"
     try:
         device, real = host.device_at(path)
-    except FileError as error:
-        raise failed(domain.domid, script_failed(f"{path} is not a block device."), unable) from error
+    except FileError:
+        return f"{path} is not a block device."
     sharers = [o for o in device.opens if o.startswith(("domain ", "mount "))]
     if sharers:
         place = "in the privileged domain" if sharers[0].startswith("mount") else "in a guest domain"
-        said = f"Device {path} is mounted {place},\nand so cannot be mounted now."
-        raise failed(domain.domid, script_failed(said), unable)
+        return f"Device {real} is mounted {place},\nand so cannot be mounted now."
+    vbd = Vbd(disk["vdev"], path, mode, device, real)
     try:
         device.open(domain.holder, mode == "w")
-    except IOFault as error:
-        # blkback cannot open it and never gets ready; the hotplug script waits until libxl kills it.
-        yield HOTPLUG_TIMEOUT_S
-        killed = "killing execution of /etc/xen/scripts/block add because of timeout"
-        raise failed(domain.domid, f"libxl_aoutils.c:539:async_exec_timeout: {killed}", unable) from error
-    domain.vbds.append(Vbd(disk["vdev"], path, mode, device, real))
+    except IOFault:
+        vbd.opened = False
+    domain.vbds.append(vbd)
+    return ""
 
 
 def script_failed(said: str) -> str:
     return (
         "libxl_exec.c:117:libxl_report_child_exitstatus: "
         f"/etc/xen/scripts/block add [1000] exited with error status 1\n{FATAL}"
-        f"libxl_device.c:1265:device_hotplug_child_death_cb: script: {said}"
+        f"libxl_device.c:1337:device_hotplug_child_death_cb: script: {said}"
     )

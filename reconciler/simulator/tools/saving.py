@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from reconciler.simulator.domain import Domain, Image
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
 
 IMAGE_BYTES_PER_S = 400e6
+SUSPEND_PATIENCE_S = 60.0
 
 
 def save(host: SimHost, args: list[str]) -> Steps:
@@ -37,6 +39,8 @@ def save(host: SimHost, args: list[str]) -> Steps:
     except FileError as error:
         raise Fail(2, f"Failed to open temp file {path} for writing: {error}") from error
     head = f"Saving to {path} new xl format (info 0x3/0x0/1458)\n"
+    if domain.paused:
+        yield from not_suspended(domain, head)
     domain.suspended = True
     image.guest.last = domain.guest.last
     size = domain.memory_mib << 20
@@ -56,6 +60,32 @@ def save(host: SimHost, args: list[str]) -> Steps:
         said += f"xc: progress: Frames: {done}/{frames} {100 * done // frames:>4}%\n"
     said += "xc: progress: End of stream: 0/0    0%\n"
     return Result(0, "", said)
+
+
+def not_suspended(domain: Domain, head: str) -> Generator[float, None, None]:
+    """A paused guest cannot be saved: one that never ran at once, another after it had time to answer."""
+    number = domain.domid
+    said = f"{head}xc: info: Saving domain {number}, type x86 PV\n"
+    why = "Success"
+    if domain.connected:
+        yield SUSPEND_PATIENCE_S
+        place = "libxl_dom_suspend.c:269:domain_suspend_common_pvcontrol_suspending"
+        said += f"{FATAL}{place}: Domain {number}:guest didn't acknowledge suspend, cancelling request\n"
+        said += "xc: error: Domain has not been suspended: shutdown 0, reason 255: Internal error\n"
+        said += "xc: error: Save failed (0 = Success): Internal error\n"
+    else:
+        yield 1.0
+        why = "Numerical result out of range"
+        said += "xc: error: Bad mfn 0x5af1b0005a during page table walk: Internal error\n"
+        said += f"xc: error: Save failed (34 = {why}): Internal error\n"
+    done = "libxl_stream_write.c:347:libxl__xc_domain_save_done"
+    said += (
+        f"{FATAL}{done}: Domain {number}:saving domain: domain did not respond to suspend request: {why}\n"
+    )
+    said += f"Failed to save domain, resuming domain\nxc: error: Dom {number} not suspended: "
+    said += "(shutdown 0, reason 255): Internal error\n"
+    last = "libxl_dom_suspend.c:666:domain_resume_done"
+    raise Fail(1, f"{said}{FATAL}{last}: Domain {number}:xc_domain_resume failed: Invalid argument")
 
 
 def no_space(domain: Domain) -> str:
@@ -98,7 +128,7 @@ def restore(host: SimHost, args: list[str]) -> Steps:
         yield from plug_all(host, domain)
     except Fail as fail:
         raise Fail(1, head + fail.result.stderr) from fail
-    domain.paused, domain.connected = "-p" in args, "-p" not in args
+    domain.pauses, domain.connected = int("-p" in args), "-p" not in args
     lines = (
         "Found x86 PV domain from Xen 4.17",
         "Restoring domain",

@@ -41,6 +41,7 @@ def store(host: SimHost) -> list[tuple[str, str]]:
 
 def entry(domain: Domain, vbd: Vbd) -> dict[str, str]:
     """blkback's keys in name order; the disk's geometry appears once the guest's front end has connected."""
+    state = "5" if not vbd.opened else "4" if domain.connected else "2"
     always = {
         "bootable": "1",
         "dev": vbd.vdev,
@@ -60,7 +61,7 @@ def entry(domain: Domain, vbd: Vbd) -> dict[str, str]:
         "removable": "0",
         "script": "/etc/xen/scripts/block",
         "specification": "xen",
-        "state": "4" if domain.connected else "2",
+        "state": state,
         "type": "phy",
     }
     discard = {"alignment": "0", "granularity": "512", "secure": "0"}
@@ -75,4 +76,4 @@ def entry(domain: Domain, vbd: Vbd) -> dict[str, str]:
         "sector-size": "512",
         "sectors": str(vbd.device.size // 512),
     }
-    return dict(sorted({**always, **(connected if domain.connected else {})}.items()))
+    return dict(sorted({**always, **(connected if state == "4" else {})}.items()))

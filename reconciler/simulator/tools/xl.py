@@ -137,7 +137,7 @@ def create(host: SimHost, args: list[str]) -> Steps:
     except Fail as fail:
         raise Fail(fail.result.exit, f"Parsing config from {paths[0]}\n{fail.result.stderr}") from fail
     domain.guest.boot(domain.vbds[0].device if domain.vbds else None)
-    domain.paused, domain.connected = "-p" in args, "-p" not in args
+    domain.pauses, domain.connected = int("-p" in args), "-p" not in args
     return Result(0, "", f"Parsing config from {paths[0]}\n")
 
 
@@ -154,7 +154,7 @@ def load_kernel(host: SimHost, domain: Domain) -> None:
 def pause(host: SimHost, args: list[str]) -> Steps:
     yield QUERY_S
     one(args, "pause")
-    named(host, args[0]).paused = True
+    named(host, args[0]).pauses += 1
     return Result()
 
 
@@ -162,7 +162,8 @@ def unpause(host: SimHost, args: list[str]) -> Steps:
     yield QUERY_S
     one(args, "unpause")
     domain = named(host, args[0])
-    domain.paused, domain.connected = False, True
+    domain.pauses = max(0, domain.pauses - 1)
+    domain.connected = domain.connected or not domain.paused
     return Result()
 
 
