@@ -83,9 +83,8 @@ def plug_all(host: SimHost, domain: Domain) -> Generator[float, None, None]:
     for disk in domain.config.get("disks", []):
         yield HOTPLUG_S
         if host.domains.get(domain.domid) is not domain:
-            raise failed(
-                domain.domid, f"libxl_create.c:1672:domcreate_launch_dm: Domain {domain.domid}:destroyed"
-            )
+            gone = f"libxl_create.c:1672:domcreate_launch_dm: Domain {domain.domid}:destroyed"
+            raise failed(domain.domid, gone)
         trouble = plug(host, domain, disk)
         if trouble:
             troubles.append(script_failed(trouble))
