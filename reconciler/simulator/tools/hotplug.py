@@ -96,7 +96,7 @@ def plug_all(host: SimHost, domain: Domain) -> Generator[float, None, None]:
 
 
 def plug(host: SimHost, domain: Domain, disk: dict[str, Any]) -> str:
-    """What the block script and blkback do: resolve once, check sharing on this host, open. Says what is wrong.
+    """What the block script and blkback do: resolve once, check sharing, open. Says what is wrong.
 
     When blkback cannot open the device (a Secondary mirror) the script does not notice: `xl` exits 0.
     """
