@@ -26,6 +26,8 @@ from reconciler.source import git
 
 log = logging.getLogger("reconciler")
 DEBOUNCE_S = 0.1
+PATIENCE = 3
+PATIENCE_S = 2.0
 
 
 def notify(state: str) -> None:
@@ -179,8 +181,9 @@ def converge(config: Config, deadline_s: float | None = None) -> Plan | None:
     with opened(config, clock) as cycle:
         began = clock.monotonic_s()
         cycle.press_on()
+        idle = 0
         while True:
-            cycle.look()
+            plan = cycle.look()
             begun = cycle.start()
             cycle.report()
             due_s = cycle.advance(stop.is_set)
@@ -188,10 +191,15 @@ def converge(config: Config, deadline_s: float | None = None) -> Plan | None:
                 clock.pause(due_s)
                 due_s = cycle.advance(stop.is_set)
             late = deadline_s is not None and clock.monotonic_s() - began > deadline_s
-            if stop.is_set() or late or (not begun and due_s is None) or cycle.stuck():
+            # A host that did not answer this time may do so the next.
+            idle = idle + 1 if not begun and due_s is None else 0
+            done = idle == PATIENCE or (idle > 0 and not (plan and plan.hopeful))
+            if stop.is_set() or late or done or cycle.stuck():
                 plan = cycle.look()
                 cycle.report()
                 return plan
+            if idle:
+                clock.pause(PATIENCE_S)
 
 
 def look_once(config: Config) -> tuple[Intent, Plan | None]:

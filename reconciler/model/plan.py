@@ -60,6 +60,11 @@ class Plan:
         return any(item.kind in ERRORS for item in self.items)
 
     @property
+    def hopeful(self) -> bool:
+        """Whether the next look may find something to begin that this one did not."""
+        return any(item.kind in (ItemKind.MOVE, ItemKind.PROVISION, ItemKind.UNKNOWN) for item in self.items)
+
+    @property
     def exit_code(self) -> int:
         """0 nothing to do, 2 changes, 1 something wanted cannot be done or is not known."""
         if self.errors:
