@@ -144,11 +144,14 @@ def parse_vbds(answer: Answer) -> tuple[Vbd, ...]:
             device=keys["dev"],
             major_minor=_numbers(keys["physical-device"]),
             connected=keys["state"] not in _NEVER_CONNECTED,
+            opened=keys["state"] in _OPENED,
         )
         for (domid, _), keys in sorted(nodes.items())
     )
 
 
+_OPENED = ("2", "3", "4")
+"""InitWait, Initialised, Connected. Lab: a restore onto a Secondary device ends well and leaves 5, Closing."""
 _NEVER_CONNECTED = ("1", "2")
 """XenbusStateInitialising and XenbusStateInitWait: no front end has joined, so no request was ever made."""
 

@@ -134,6 +134,8 @@ class Vbd:
     device: str
     major_minor: tuple[int, int] | None
     connected: bool = True
+    opened: bool = True
+    """Whether blkback really has the device open: on one it cannot write, it keeps the numbers and closes."""
     """Whether the guest's front end may ever have sent a request: it joins only once the guest has run."""
 
 

@@ -82,7 +82,10 @@ def stray_link(view: View, order: Order, side: Side) -> str | None:
 
 
 def devices_of(view: View, domid: int) -> dict[str, tuple[int, int] | None]:
-    return {vbd.device: vbd.major_minor for vbd in view.get(xl.VBDS) if vbd.domid == domid}
+    """The devices a domain has open, by the name it knows them by; None where none really is."""
+    return {
+        vbd.device: vbd.major_minor if vbd.opened else None for vbd in view.get(xl.VBDS) if vbd.domid == domid
+    }
 
 
 def never_ran(view: View, seen: DomainSeen) -> bool:

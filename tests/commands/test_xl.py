@@ -168,3 +168,14 @@ def test_commands() -> None:
     assert xl.create_paused("/etc/xen/web1.cfg").argv == ("xl", "create", "-p", "/etc/xen/web1.cfg")
     assert xl.unpause("web1").argv == ("xl", "unpause", "web1")
     assert xl.destroy("web1").argv == ("xl", "destroy", "web1")
+
+
+def test_a_disk_on_a_device_that_cannot_be_written_is_not_open() -> None:
+    """Lab: `xl restore -p` onto a Secondary DRBD exits 0 and keeps the numbers; only the state tells."""
+    text = answer("xenstore-4.17-vbd-drbd").stdout.replace('/state = "2"', '/state = "5"')
+    assert [(vbd.major_minor, vbd.opened) for vbd in xl.parse_vbds(Answer(0, text, ""))] == [
+        ((147, 10), False),
+        ((147, 11), False),
+    ]
+    usual = xl.parse_vbds(answer("xenstore-4.17-vbd-drbd"))
+    assert all(vbd.opened for vbd in usual)
