@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reconciler.commands import read
 from reconciler.errors import ParseError
 from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import Query
@@ -48,10 +49,7 @@ def parse_links(answer: Answer) -> Mapping[str, str]:
 
 def parse_sizes(answer: Answer) -> Mapping[str, int]:
     """File -> size in bytes."""
-    try:
-        return {path: int(size) for path, size in _table(answer, "find").items()}
-    except ValueError as error:
-        raise ParseError(f"find: {error}") from None
+    return {path: read.number(size, "find") for path, size in _table(answer, "find").items()}
 
 
 def parse_configs(answer: Answer) -> ConfigFiles:
@@ -75,7 +73,7 @@ def parse_epochs(answer: Answer) -> Mapping[str, int]:
         path, _, value = line.rpartition(":")
         if path.endswith(".new"):
             continue
-        if not re.fullmatch("[0-9]{1,18}", value):
+        if not re.fullmatch("[0-9]{1,18}", value) or "/" not in path:
             raise ParseError(f"epochs: cannot read {line!r}")
         epochs[path.rsplit("/", 1)[1]] = int(value)
     return epochs
@@ -84,9 +82,9 @@ def parse_epochs(answer: Answer) -> Mapping[str, int]:
 def parse_space(answer: Answer) -> int:
     """Free bytes from `df --output=target,avail`."""
     rows = whole_lines(answer, "df")
-    if not answer.ok or len(rows) < 2 or not rows[1].split()[-1:] or not rows[1].split()[-1].isdigit():
+    if not answer.ok or len(rows) < 2 or not rows[1].split():
         raise ParseError(f"df exited {answer.exit}: {answer.stderr.strip()[:200]}")
-    return int(rows[1].split()[-1])
+    return read.number(rows[1].split()[-1], "df")
 
 
 def parse_text(answer: Answer) -> str | None:

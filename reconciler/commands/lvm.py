@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
+from reconciler.commands import read
 from reconciler.errors import ParseError
 from reconciler.model.command import Answer, Command
 from reconciler.model.facts import Query, Volume, VolumeGroup
@@ -16,49 +14,45 @@ _LV_FIELDS = (
 )
 
 
-def _rows(answer: Answer, tool: str, key: str) -> list[dict[str, Any]]:
+def _rows(answer: Answer, tool: str, key: str) -> list[read.Row]:
     if not answer.ok:
         raise ParseError(f"{tool} exited {answer.exit}: {answer.stderr.strip()[:200]}")
-    try:
-        return [row for report in json.loads(answer.stdout)["report"] for row in report[key]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ParseError(f"{tool}: {type(error).__name__}: {error}") from None
+    whole = read.Row(read.document(answer.stdout, tool), tool)
+    return [row for report in whole.rows("report") for row in report.rows(key)]
 
 
 def parse_lvs(answer: Answer) -> tuple[Volume, ...]:
     """Read the JSON report of `lvs`. `plain` means a linear or striped volume, without snapshots."""
-    try:
-        return tuple(
-            Volume(
-                group=row["vg_name"],
-                name=row["lv_name"],
-                uuid=row["lv_uuid"],
-                size_bytes=int(row["lv_size"]),
-                tags=frozenset(filter(None, row["lv_tags"].split(","))),
-                major_minor=_numbers(row["lv_kernel_major"], row["lv_kernel_minor"]),
-                is_open=row["lv_device_open"] == "open",
-                plain=row["lv_attr"][:1] == "-" and not row["origin"] and not row["pool_lv"],
-            )
-            for row in _rows(answer, "lvs", "lv")
+    return tuple(
+        Volume(
+            group=row.text("vg_name"),
+            name=row.text("lv_name"),
+            uuid=row.text("lv_uuid"),
+            size_bytes=row.number("lv_size"),
+            tags=frozenset(filter(None, row.text("lv_tags").split(","))),
+            major_minor=_device(row),
+            is_open=row.text("lv_device_open") == "open",
+            plain=row.text("lv_attr")[:1] == "-" and not row.text("origin") and not row.text("pool_lv"),
         )
-    except (KeyError, ValueError, AttributeError) as error:
-        raise ParseError(f"lvs: {type(error).__name__}: {error}") from None
+        for row in _rows(answer, "lvs", "lv")
+    )
 
 
-def _numbers(major: str, minor: str) -> tuple[int, int] | None:
-    numbers = int(major), int(minor)
-    return numbers if numbers[0] >= 0 else None
+def _device(row: read.Row) -> tuple[int, int] | None:
+    """Both are -1 while the volume is not active."""
+    if row.text("lv_kernel_major") == "-1":
+        return None
+    return row.number("lv_kernel_major"), row.number("lv_kernel_minor")
 
 
 def parse_vgs(answer: Answer) -> tuple[VolumeGroup, ...]:
     """Read the JSON report of `vgs`."""
-    try:
-        return tuple(
-            VolumeGroup(row["vg_name"], int(row["vg_size"]), int(row["vg_free"]), int(row["vg_extent_size"]))
-            for row in _rows(answer, "vgs", "vg")
+    return tuple(
+        VolumeGroup(
+            row.text("vg_name"), row.number("vg_size"), row.number("vg_free"), row.number("vg_extent_size")
         )
-    except (KeyError, ValueError) as error:
-        raise ParseError(f"vgs: {type(error).__name__}: {error}") from None
+        for row in _rows(answer, "vgs", "vg")
+    )
 
 
 VOLUMES: Query[tuple[Volume, ...]] = Query(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
+from reconciler.commands import read
 from reconciler.errors import ParseError
 from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import DiskSeen, DomainConfig, DomainSeen, DomainState, Query, Vbd, XenInfo
@@ -17,7 +16,9 @@ _FLAGS = {
     "d": DomainState.DYING,
 }
 _ROW = re.compile(
-    r"(?P<name>\S.*?)\s+(?P<id>\d+)\s+(?P<mem>\d+)\s+(?P<cpus>\d+)\s+(?P<state>[rbpscd-]{6})\s+(?P<time>[\d.]+)\s*$"
+    r"(?P<name>\S.*?)\s+(?P<id>\d{1,10})\s+(?P<mem>\d{1,15})\s+(?P<cpus>\d{1,10})\s+"
+    r"(?P<state>[rbpscd-]{6})\s+(?P<time>\d{1,15}(?:\.\d{1,9})?)\s*$",
+    re.ASCII,
 )
 
 
@@ -91,31 +92,32 @@ def parse_list(answer: Answer) -> tuple[DomainSeen, ...]:
 def parse_long_list(answer: Answer) -> tuple[DomainConfig, ...]:
     """Read `xl list -l`; dom0 is left out."""
     _succeeded(answer, "xl list -l")
-    try:
-        entries = json.loads(answer.stdout)
-        if not any(entry["domid"] == 0 for entry in entries):
-            raise ParseError("xl list -l: dom0 is not in the list")
-        return tuple(_config(entry) for entry in entries if entry["domid"] != 0)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ParseError(f"xl list -l: {type(error).__name__}: {error}") from None
+    entries = read.document(answer.stdout, "xl list -l")
+    if not isinstance(entries, list):
+        raise ParseError("xl list -l: no list")
+    rows = [read.Row(entry, "xl list -l") for entry in entries]
+    if not any(row.whole("domid") == 0 for row in rows):
+        raise ParseError("xl list -l: dom0 is not in the list")
+    return tuple(_config(row) for row in rows if row.whole("domid") != 0)
 
 
-def _config(entry: dict[str, Any]) -> DomainConfig:
-    config = entry["config"]
+def _config(row: read.Row) -> DomainConfig:
+    config = row.row("config")
+    about = config.row("c_info")
     return DomainConfig(
-        name=config["c_info"]["name"],
-        domid=entry["domid"],
-        uuid=config["c_info"]["uuid"],
-        kind=config["c_info"]["type"],
-        max_memory_mb=config["b_info"].get("max_memkb", 0) // 1024,
+        name=about.text("name"),
+        domid=row.whole("domid"),
+        uuid=about.text("uuid"),
+        kind=about.text("type"),
+        max_memory_mb=config.row("b_info").whole("max_memkb", 0) // 1024,
         disks=tuple(
             DiskSeen(
-                path=disk.get("pdev_path", ""),
-                device=disk["vdev"],
-                writable=bool(disk.get("readwrite", 0)),
-                backend=disk.get("backend", "phy"),
+                path=disk.text("pdev_path", ""),
+                device=disk.text("vdev"),
+                writable=disk.flag("readwrite"),
+                backend=disk.text("backend", "phy"),
             )
-            for disk in config.get("disks", ())
+            for disk in config.rows("disks", optional=True)
         ),
     )
 

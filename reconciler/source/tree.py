@@ -90,7 +90,10 @@ def read_tree(repository: Path, commit: str, folder: str) -> Tree:
 def _entry(record: bytes) -> _Entry:
     """One record of `ls-tree -l -z`: mode, type, object, size, tab, path."""
     head, _, path = record.partition(b"\t")
-    mode, kind, name, size = head.decode("ascii", "replace").split()
+    words = head.decode("ascii", "replace").split()
+    if len(words) != 4:
+        raise SourceError(f"git ls-tree: cannot read {record[:100]!a}; run `git fsck`")
+    mode, kind, name, size = words
     if kind == "blob" and not size.isdecimal():
         raise SourceError(
             f"object {name} of {path!a} is not in the repository; a partial clone cannot be used"
