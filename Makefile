@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint sim sim-pairs lab lab-down clean
+.PHONY: help demo test lint sim sim-pairs lab lab-down fuzz clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,10 @@ lab: $(STAMP)  ## Boot two real Xen hosts in QEMU and leave them running
 
 lab-down: $(STAMP)  ## End the lab
 	$(BIN)/python -m tests.lab down
+
+SECONDS ?= 600
+fuzz: $(STAMP)  ## Fuzz every parser and check of input, guided by coverage, each for SECONDS=600
+	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

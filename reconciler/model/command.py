@@ -75,7 +75,7 @@ def whole_lines(answer: Answer, tool: str) -> list[str]:
     """The lines of an output that is there as a whole; raises ParseError when its last line is cut."""
     if answer.stdout and not answer.stdout.endswith("\n"):
         raise ParseError(f"{tool}: the last line has no end; the output is cut")
-    return answer.stdout.splitlines()
+    return answer.stdout.split("\n")[:-1]  # not splitlines: names may hold other separators
 
 
 REFUSALS = {"busy": Skip.BUSY, "stale-epoch": Skip.STALE_EPOCH, "bad-request": Skip.REFUSED}

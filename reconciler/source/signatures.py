@@ -56,7 +56,7 @@ def verify(repository: Path, commit: str, required: Signatures) -> Verdict:
 
 def judge(exit_code: int, said: str, required: Signatures) -> Verdict:
     """What `git verify-commit --raw` means. Pure."""
-    lines = said.splitlines()
+    lines = [line for line in said.split("\n") if line.strip()]  # no other separator: names may hold some
     ssh = [match for line in lines if (match := _SSH_GOOD.fullmatch(line.strip()))]
     gpg = [(match[1], match[2] or "") for line in lines if (match := _GPG_LINE.fullmatch(line.strip()))]
     good = [rest for word, rest in gpg if word == "GOODSIG"]
@@ -64,7 +64,8 @@ def judge(exit_code: int, said: str, required: Signatures) -> Verdict:
     bad = sorted({word for word, _ in gpg} & _GPG_BAD)
     if exit_code == 0 and len(ssh) == 1 and not gpg and required.ssh_allowed_signers_file:
         return Verdict(f"{ssh[0][1]} ({ssh[0][3]})")
-    if exit_code == 0 and len(good) == len(valid) == 1 and not bad and not ssh and required.gpg_home:
+    one = len(good) == len(valid) == 1 and bool(good[0].strip())
+    if exit_code == 0 and one and not bad and not ssh and required.gpg_home:
         return Verdict(good[0])
     if not lines:
         return Verdict("", "it is not signed")
