@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from reconciler import __version__
+from reconciler import __version__, mailbox
 from reconciler.background import Background
 from reconciler.clock import Clock
 from reconciler.commands import files
 from reconciler.config import Config
+from reconciler.desk import Desk
 from reconciler.errors import SourceError, UnknownFact
 from reconciler.execution.executor import Executor
 from reconciler.model.command import Runner
@@ -26,6 +27,7 @@ from reconciler.model.move import Kind, Order, Phase, Progress, Reason, Side, St
 from reconciler.model.placement import Desired, Host, Problem
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves import machine, recipe
+from reconciler.moves.authority import may_rest, untouchable
 from reconciler.moves.journal import EventKind, Journal, Record
 from reconciler.observed.survey import ask, survey
 from reconciler.planning.planner import Limits, Past, Situation, plan
@@ -36,6 +38,7 @@ from reconciler.report.write import write
 from reconciler.source import admission, git, load
 
 LAST_GOOD = "last-good-commit"
+ATTEND_S = 1.0
 log = logging.getLogger("reconciler")
 
 
@@ -77,6 +80,7 @@ class Cycle:
         self._reporter = Background(self._write_report)
         self._executor = Executor(fleet, journal, clock, self._pool, self._reporter.request)
         self._salt = os.urandom(16).hex()
+        self.desk = Desk(journal, clock, mailbox.folder_of(config.state_dir))
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -116,6 +120,19 @@ class Cycle:
             return load(self.config.repository, commit, self.config.folder).desired
         except SourceError:
             return None
+
+    def attend(self, only: str | None = None, driven: Collection[str] = ()) -> bool:
+        """Answer what people have asked for; `driven` are domains whose journey other threads drive."""
+        if not self.desk.calls(only):
+            return False
+        if self.intent.desired is None:
+            self.intent = self.read()
+        desired = self.intent.desired
+        known = {*desired.domains, *desired.refused} if desired else None
+        answered = self.desk.attend(known, desired.commit if desired else None, only, driven)
+        if answered:
+            self._reporter.request()
+        return answered > 0
 
     def look(self) -> Plan | None:
         """Read-only: the repository, every host, and the plan that follows. None without a good commit."""
@@ -163,12 +180,14 @@ class Cycle:
             ),
             now=self.clock.now(),
             salt=self._salt,
+            held={name: hold.text for name, hold in self.desk.holds(desired.commit).items()},
         )
 
     def start(self) -> int:
         """Turn back what is not wanted any more, begin what the plan asks for; how many were begun."""
         if self.plan is None or self.intent.desired is None:
             return 0
+        self.desk.prune(self.intent.desired.commit)
         for record in self.journal.active():
             self._heed_placement(record, self.intent.desired)
         begun = 0
@@ -181,6 +200,8 @@ class Cycle:
         order, progress = record.order, record.progress
         wanted = desired.domains.get(order.domain)
         if order.kind is not Kind.MOVE or wanted is None or wanted.host == order.target.name:
+            return
+        if self.desk.stops(order.domain) or untouchable(progress):
             return
         step = recipe.find(order, progress.direction, progress.step)
         if step.phase not in (Phase.ATTACH, Phase.MIRROR):
@@ -211,29 +232,66 @@ class Cycle:
 
         0.0 means that one has ended and a new look is due.
         """
-        active = self.journal.active()
+        active = [record for record in self.journal.active() if not self._rests(record)]
         if not active:
             return None
-        results = list(self._movers.map(lambda record: self._advance(record, stop), active))
-        if any(progress.ended for progress, _ in results):
+        driven: dict[Future[tuple[Progress, float]], str] = {
+            self._movers.submit(self._advance, record, stop): record.order.domain for record in active
+        }
+        left, asked = set(driven), False
+        while left:
+            left = wait(left, timeout=ATTEND_S).not_done
+            asked = self.attend(driven={driven[one] for one in left}) or asked
+        results = [one.result() for one in driven]
+        if asked or any(progress.ended for progress, _ in results):
             return 0.0
         return min(seconds for _, seconds in results)
 
+    def _rests(self, record: Record) -> bool:
+        """Whether an operator's hold stops a journey where it is: never while its domain is suspended."""
+        return self.desk.stops(record.order.domain) and may_rest(record.order, record.progress)
+
+    def _under_way(self, order: Order) -> Record | None:
+        active = self.journal.active()
+        return next((record for record in active if record.order.move_id == order.move_id), None)
+
     def _advance(self, record: Record, stop: Callable[[], bool]) -> tuple[Progress, float]:
-        order = record.order
-        progress, seconds = self._executor.advance(order, record.progress, stop)
+        order, progress = record.order, record.progress
+
+        def pauses() -> bool:
+            """Asked between steps: a request for the domain is answered there, and a hold is heeded."""
+            if stop() or self.desk.calls(order.domain):
+                return True
+            if not self.desk.stops(order.domain):
+                return False
+            now = self._under_way(order)
+            return now is not None and self._rests(now)
+
+        while True:
+            progress, seconds = self._executor.advance(order, progress, pauses)
+            if progress.ended or stop() or not self.desk.calls(order.domain):
+                break
+            self.attend(only=order.domain)
+            found = self._under_way(order)
+            if found is None:
+                return progress, 0.0
+            progress = found.progress
+        self._tell(order, progress)
+        return progress, seconds
+
+    def _tell(self, order: Order, progress: Progress) -> None:
         if progress.status is Status.MOVED:
             log.info("%s: %s is on %s, on its own volumes", order.move_id, order.domain, order.target.name)
         elif progress.status is Status.BACK:
             log.error("%s went back: %s", order.move_id, progress.detail)
         elif progress.status is Status.HELD and progress.reason is not None:
             log.error("%s is held (%s): %s", order.move_id, progress.reason.value, progress.detail)
-        return progress, seconds
 
     def stuck(self) -> bool:
         """Whether journeys are under way and every one of them is held."""
         active = self.journal.active()
-        return bool(active) and all(record.progress.status is Status.HELD for record in active)
+        held = [record.progress.status is Status.HELD or self._rests(record) for record in active]
+        return bool(active) and all(held)
 
     def press_on(self) -> None:
         """Somebody asks now: journeys held until a later try are tried at once."""
@@ -263,6 +321,8 @@ class Cycle:
             active=self.journal.active(),
             finished=self.journal.finished(HISTORY),
             events=self._events,
+            holds=self.desk.holds(self.intent.desired.commit if self.intent.desired else None),
+            answered=self.desk.answered,
         )
         trouble = write(self.config.report_file, build(standing, self.clock.now(), __version__))
         if trouble:

@@ -17,7 +17,7 @@ from watchdog.observers import Observer
 
 from reconciler.clock import Clock, SystemClock
 from reconciler.config import Config
-from reconciler.cycle import Cycle, Intent
+from reconciler.cycle import ATTEND_S, Cycle, Intent
 from reconciler.errors import InputError
 from reconciler.execution.ssh import SshRunner
 from reconciler.model.plan import Plan
@@ -113,7 +113,17 @@ class Daemon:
             self._carry_on(began)
         notify("STOPPING=1")
 
+    def _sleep(self, seconds: float) -> None:
+        """Until something wakes the loop, somebody has a request, or the time is over."""
+        until = self._clock.monotonic_s() + seconds
+        while not self._wake.is_set() and not self._cycle.desk.calls():
+            left_s = until - self._clock.monotonic_s()
+            if left_s <= 0:
+                return
+            self._wake.wait(min(left_s, ATTEND_S))
+
     def _pass(self) -> None:
+        self._cycle.attend()
         plan = self._cycle.look()
         if plan is not None:
             self._cycle.start()
@@ -130,8 +140,8 @@ class Daemon:
             if due_s == 0.0:
                 return
             notify("WATCHDOG=1")
-            self._wake.wait(max(0.0, left_s if due_s is None else min(due_s, left_s)))
-            if self._stop.is_set():
+            self._sleep(max(0.0, left_s if due_s is None else min(due_s, left_s)))
+            if self._stop.is_set() or self._cycle.desk.calls():
                 return
             if self._wake.is_set():
                 self._stop.wait(DEBOUNCE_S)
@@ -183,6 +193,7 @@ def converge(config: Config, deadline_s: float | None = None) -> Plan | None:
         cycle.press_on()
         idle = 0
         while True:
+            cycle.attend()
             plan = cycle.look()
             begun = cycle.start()
             cycle.report()

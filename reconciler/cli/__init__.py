@@ -13,8 +13,10 @@ from rich.console import Console
 from reconciler import __version__
 from reconciler.cli.accept import accept
 from reconciler.cli.demo import demo
+from reconciler.cli.explain import explain
 from reconciler.cli.guard import guard
 from reconciler.cli.options import config_option
+from reconciler.cli.requests import abort, hold, release, resume
 from reconciler.config import Config, load_config
 from reconciler.daemon import converge, look_once, serve
 from reconciler.errors import ReconcilerError
@@ -123,6 +125,8 @@ def status(config_file: Path, as_json: bool) -> None:
 main.add_command(demo)
 main.add_command(accept)
 main.add_command(guard)
+for command in (explain, abort, hold, resume, release):
+    main.add_command(command)
 
 
 def _read_report(path: Path) -> str:

@@ -60,6 +60,7 @@ class Reason(enum.Enum):
     STALE_EPOCH = "stale-epoch"
     BUSY = "host-busy"
     PLACEMENT_CHANGED = "placement-changed"
+    ABORTED = "aborted"
 
 
 @dataclass(frozen=True)

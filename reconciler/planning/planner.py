@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.commands import drbd, files, xl
 from reconciler.errors import UnknownFact
 from reconciler.model.facts import Unknown, View
-from reconciler.model.move import Direction, Kind, MoveDisk, Order, Progress, Status
+from reconciler.model.move import Direction, Kind, MoveDisk, Order, Progress, Reason, Status
 from reconciler.model.placement import Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.provision import config_text
@@ -54,6 +54,8 @@ class Situation:
     limits: Limits
     now: datetime.datetime
     salt: str
+    held: Mapping[str, str] = field(default_factory=dict)
+    """Domains for which the operator wants no new journey, and what is said about it."""
 
 
 def plan(situation: Situation) -> Plan:
@@ -87,7 +89,9 @@ def _items(situation: Situation) -> Iterator[Item]:
             item = _place(situation, domain, orders)
         except UnknownFact as unknown:
             item = Item(name, ItemKind.UNKNOWN, domain.host, None, str(unknown))
-        if item.order is not None:
+        if item.order is not None and name in situation.held:
+            item = replace(item, kind=ItemKind.LATER, why=situation.held[name])
+        elif item.order is not None:
             orders.append(item.order)
             if slots <= 0:
                 why = f"waits for its turn: {situation.limits.max_moves} at a time"
@@ -187,6 +191,8 @@ def _held_off(situation: Situation, domain: Domain) -> Item | None:
             continue
         if past.progress.status is not Status.BACK or past.order.commit != situation.desired.commit:
             break
+        if past.progress.reason is Reason.ABORTED:
+            break  # no failure: somebody wanted it, and what holds it off is the operator's hold
         failures.append(past)
     if not failures:
         return None

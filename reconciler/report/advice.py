@@ -141,6 +141,8 @@ def _steps(order: Order, progress: Progress, reason: Reason) -> tuple[str, ...]:
                 f"{order.epoch + progress.serial}, see `{on_source(shown)}` and `{on_target(shown)}`.",
                 "Let one daemon only look after these hosts, the one with the newer journal.",
             )
+        case Reason.ABORTED:
+            return (f"Nothing: it goes back because of `reconciler abort {name}`.", again)
         case Reason.PLACEMENT_CHANGED:
             return ("Nothing: the newest commit is planned once this move has gone back.", again)
 
@@ -156,6 +158,11 @@ def went_back(order: Order, reason: Reason | None) -> Advice:
         safe = f"Safe: {order.domain} runs on {order.host(Side.SOURCE).name} as before."
     if reason is Reason.PLACEMENT_CHANGED:
         steps: tuple[str, ...] = ("Nothing: it went back because another placement was committed.",)
+    elif reason is Reason.ABORTED:
+        steps = (
+            f"Commit where {order.domain} should be, or have this commit tried again with "
+            f"`reconciler resume {order.domain}`.",
+        )
     else:
         steps = (
             _remedy(order, reason),

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import datetime
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from reconciler.model.move import Order
 from reconciler.model.placement import Desired, Problem
 from reconciler.model.plan import Plan
+from reconciler.model.request import Answered, Hold
 from reconciler.moves.journal import Event, EventKind, Record
 from reconciler.report import advice, moves
 from reconciler.report.domains import SETTLED, Events, State, domains
@@ -48,6 +49,9 @@ class Standing:
     active: Sequence[Record]
     finished: Sequence[Record]
     events: Events
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    answered: Sequence[Answered] = ()
+    """Requests of people and what came of them, newest first."""
 
 
 class EventsOnce:
@@ -82,7 +86,15 @@ class EventsOnce:
 def build(standing: Standing, now: datetime.datetime, version: str) -> dict[str, Any]:
     """The report at this moment."""
     events = standing.events if isinstance(standing.events, EventsOnce) else EventsOnce(standing.events)
-    found = domains(standing.desired, standing.plan, standing.active, standing.finished, standing.events, now)
+    found = domains(
+        standing.desired,
+        standing.plan,
+        standing.active,
+        standing.finished,
+        standing.events,
+        now,
+        standing.holds,
+    )
     commit = _commit(standing)
     states = [State(entry["state"]) for entry in found]
     return {
@@ -96,6 +108,7 @@ def build(standing: Standing, now: datetime.datetime, version: str) -> dict[str,
         "counts": {state.value: states.count(state) for state in State},
         "hosts": _hosts(standing),
         "domains": found,
+        "requests": [_answered(one) for one in standing.answered[:HISTORY]],
         "history": [events.past(record) for record in standing.finished[:HISTORY]],
     }
 
@@ -120,6 +133,20 @@ def _commit(standing: Standing) -> dict[str, Any]:
         "safe": told.safe if told else None,
         "what_to_do": list(told.what_to_do) if told else [],
         "page": told.page if told else None,
+    }
+
+
+def _answered(one: Answered) -> dict[str, Any]:
+    return {
+        "id": one.request.ident,
+        "at": moment(one.request.at),
+        "verb": one.request.verb.value,
+        "domain": clean(one.request.domain),
+        "move": clean(one.request.move_id) if one.request.move_id else None,
+        "reason": clean(one.request.reason) or None,
+        "outcome": one.result.value,
+        "text": clean(one.text),
+        "answered": moment(one.at),
     }
 
 

@@ -14,10 +14,12 @@ from typing import Any
 from reconciler.model.move import Direction, Order, Status
 from reconciler.model.placement import Desired
 from reconciler.model.plan import Item, ItemKind, Plan
+from reconciler.model.request import Hold, Verb
+from reconciler.moves.authority import may_rest
 from reconciler.moves.journal import Event, Record
 from reconciler.report import advice, moves
 from reconciler.report.timings import timings
-from reconciler.report.words import clean
+from reconciler.report.words import clean, moment
 
 Events = Callable[[Order], Sequence[Event]]
 
@@ -57,6 +59,7 @@ def domains(
     finished: Sequence[Record],
     events: Events,
     now: datetime.datetime,
+    holds: Mapping[str, Hold] | None = None,
 ) -> list[dict[str, Any]]:
     """All domains that are wanted, under way or seen, by name."""
     items = {item.domain: item for item in plan.items} if plan else {}
@@ -74,6 +77,8 @@ def domains(
             entry |= _plain(State.UNKNOWN, "the hosts have not been looked at since this was committed")
         else:
             entry |= _still(items[name], latest.get(name), events, desired)
+        if holds and name in holds:
+            _held(entry, holds[name], going.get(name))
         found.append(entry)
     return found
 
@@ -92,7 +97,24 @@ def _head(name: str, desired: Desired | None, item: Item | None) -> dict[str, An
         "predicted": None,
         "move": None,
         "last_error": None,
+        "held_by_operator": None,
     }
+
+
+def _held(entry: dict[str, Any], hold: Hold, record: Record | None) -> None:
+    """What the operator's hold changes about an entry."""
+    entry["held_by_operator"] = {
+        "since": moment(hold.since),
+        "by": hold.by.value,
+        "reason": clean(hold.reason) or None,
+        "while_commit": hold.commit,
+    }
+    rests = record is not None and hold.by is Verb.HOLD and may_rest(record.order, record.progress)
+    if rests and entry["state"] != State.HELD.value:
+        entry |= {"state": State.HELD.value, "why": clean(hold.text)}
+        entry["move"]["status"] = Status.HELD.value
+    elif entry["why"] != clean(hold.text):
+        entry["notes"].append(clean(hold.text))
 
 
 def _plain(state: State, why: str = "") -> dict[str, Any]:

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from reconciler.model.move import Phase, Reason
 from reconciler.model.placement import Desired, Problem
 from reconciler.model.plan import Item, ItemKind, Plan
-from reconciler.moves.journal import Event, Journal
+from reconciler.moves.journal import Event, EventKind, Journal
 from reconciler.report.build import HISTORY, EventsOnce, Source, Standing, build
 from reconciler.report.domains import State
 from tests.report import factory
@@ -314,14 +314,11 @@ class TestEnded:
         (past,) = report["history"]
         assert (past["outcome"], past["reason"], past["detail"]) == ("back", "step-failed", "no route")
 
-    def test_closed_by_hand_as_the_documentation_says(self, journal: Journal, tmp_path: Any) -> None:
-        Story(journal, factory.order()).until("go").intent().held(Reason.STALE_EPOCH, "epoch 4")
-        text = (factory.ROOT / "docs/how-to/held.md").read_text()
-        _, _, script = text.partition("python3 - <<'END'\n")
-        lines = [line.strip() for line in script.partition("END")[0].splitlines()]
-        code = "\n".join("    " + line if line.startswith("rows =") else line for line in lines)
-        exec(code.replace("/var/lib/xen-reconciler/journal.sqlite", str(tmp_path / "journal.sqlite")))
+    def test_released_by_a_person(self, journal: Journal) -> None:
+        story = Story(journal, factory.order()).until("go").intent().held(Reason.STALE_EPOCH, "epoch 4")
+        journal.release(story.order, story.progress, story.now, "seen to")
         assert journal.active() == []
+        assert story.events[-1].kind is EventKind.RELEASED
         report = made(factory.standing(journal, None, None))
         assert report["history"][0]["outcome"] == "closed"
 
