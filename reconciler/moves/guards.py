@@ -31,7 +31,6 @@ GUARDS = {
     "late": "after an answer that did not come, hosts refuse the command if it comes late",
     "settled": "the source's copy is removed only while the target is seen running on its own volumes",
     "source-volume-uuid": "a volume of the source's is removed only if its LVM uuid is the one planned",
-    "silence": "a fact that could not be read is waited for, never taken for absence",
     "intent-first": "a step's commands are sent only after its intent is durable",
 }
 

@@ -6,6 +6,7 @@ from reconciler.model.move import Kind, Order, Progress, Status
 from reconciler.simulator.filesystem import Link
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.world import World
+from tests.simulation.campaign import strangers
 
 
 def held_badly(progress: Progress) -> str:
@@ -64,7 +65,7 @@ def gone(host: SimHost, order: Order, what: str) -> list[str]:
     if host.domain(order.domain) is not None:
         found.append(f"I6: {order.domain} is left on the {what} {host.name}")
     for disk in order.disks:
-        if disk.volume in host.groups["vg"].volumes:
+        if mine(host, disk.volume):
             found.append(f"I6: {disk.volume} is left on the {what} {host.name}")
         if disk.link in host.files.nodes:
             found.append(f"I6: {disk.link} is left on the {what} {host.name}")
@@ -74,12 +75,17 @@ def gone(host: SimHost, order: Order, what: str) -> list[str]:
     return found + leftovers(host, order, own=False)
 
 
+def mine(host: SimHost, name: str) -> bool:
+    """Whether a volume is there that is not somebody else's."""
+    return name in host.groups["vg"].volumes and not strangers.own(host, name)
+
+
 def leftovers(host: SimHost, order: Order, *, own: bool) -> list[str]:
     """What a journey must not leave anywhere: metadata, images, DRBD, resource files, tags."""
     found = []
     group = host.groups["vg"]
     for disk in order.disks:
-        if disk.metadata in group.volumes:
+        if mine(host, disk.metadata):
             found.append(f"I6: {disk.metadata} is left on {host.name}")
         volume = group.volumes.get(disk.volume)
         if own and volume is not None and order.tag in volume.tags:

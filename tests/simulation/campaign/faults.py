@@ -26,7 +26,17 @@ BEFORE = (
     "guest-gone",
 )
 
-AFTER = ("lose-reply", "kill-after", "crash-after", "crash-after-long")
+AFTER = ("lose-reply", "kill-after", "crash-after", "crash-after-long", "guest-gone-after")
+
+OF_TOOL = {
+    ("lvcreate",): ("stranger",),
+    ("drbdadm", "down"): ("replaced-soon",),
+    ("xl", "restore"): ("wrong-device",),
+    ("xl", "unpause"): ("ran-then-paused",),
+    ("xl", "create"): ("wrong-device",),
+}
+"""What only happens to one tool: somebody else made a volume of that name first, or put another one in
+its place; a symlink pointed elsewhere at the moment a domain opened its disks."""
 
 BEFORE_READ = ("fail", "hang", "cut-output")
 
@@ -50,4 +60,6 @@ def kinds(place: str, argv: tuple[str, ...], *, pairs: bool = False) -> tuple[st
         return {"request": REQUEST_READ, "before": BEFORE_READ, "after": AFTER_READ}[place]
     if pairs:
         return {"request": PAIR_REQUEST, "before": PAIR_BEFORE, "after": PAIR_AFTER}[place]
-    return {"request": REQUEST, "before": BEFORE, "after": AFTER}[place]
+    if place == "before":
+        return BEFORE + OF_TOOL.get(argv[:2], OF_TOOL.get(argv[:1], ()))
+    return {"request": REQUEST, "after": AFTER}[place]

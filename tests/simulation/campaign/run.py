@@ -14,12 +14,13 @@ from reconciler.moves.journal import EventKind, Journal
 from reconciler.simulator import checkers
 from reconciler.simulator.runner import Point
 from reconciler.simulator.simclock import SimClock
-from tests.simulation.campaign import ends
+from tests.simulation.campaign import ends, strangers
 from tests.simulation.campaign.faults import reads
 from tests.simulation.campaign.stage import SCENARIOS, build, order_for
 from tests.simulation.campaign.stand import Choose, Killed, Stand
 
 ROUNDS, LONGEST_S, CALM_S, DEFINITE_S = 1500, 4 * 3600.0, 900.0, 400.0
+JUST_NOW_S = 1.0
 
 
 class WatchedJournal(Journal):
@@ -85,7 +86,7 @@ class Run:
         self.stand.watch = self._watch
         self.stand.sent = self._sent
         self.stand.unpause_fails = self.scenario.unpause_fails
-        self.settled_s = 0.0
+        self.ran_s = float("-inf")
         self.turned = False
 
     # -- what is watched ------------------------------------------------------------------------
@@ -107,8 +108,20 @@ class Run:
         for command in script.commands:
             if (host, command.argv) not in intended:
                 raise Violation(f"I5: {' '.join(command.argv)} is sent to {host} without a recorded intent")
+            if command.argv[0] == "lvremove" and not self._runs_elsewhere(host):
+                raise Violation(f"I8: {' '.join(command.argv)} on {host} though the domain runs nowhere else")
+
+    def _runs_elsewhere(self, host: str) -> bool:
+        """Whether the source's copy may go: asked only for its data volumes, on the way forward."""
+        order = self.order
+        if order.source is None or host != order.source.name or self._journaled().direction is Direction.BACK:
+            return True
+        return self.world.now_s - self.ran_s < JUST_NOW_S
 
     def check(self) -> None:
+        domain = self.world.hosts[self.order.target.name].domain(self.order.domain)
+        if domain is not None and domain.running:
+            self.ran_s = self.world.now_s
         found = checkers.violations(self.world)
         if found:
             raise Violation("; ".join(found[:3]))
@@ -126,7 +139,8 @@ class Run:
             if progress.status is Status.HELD:
                 trouble = ends.held_badly(progress)
             self.check()
-            trouble = trouble or "; ".join(ends.problems(self.world, self.order, progress, self.faults))
+            found = ends.problems(self.world, self.order, progress, self.faults)
+            trouble = trouble or "; ".join(found + strangers.lost(self.world, self.stand.strangers))
         except Violation as violation:
             trouble = str(violation)
             progress = self._journaled()
@@ -197,7 +211,8 @@ class Run:
         """Whether the run has come to what its scenario is about: before that it is like a plain move."""
         if self.scenario.turn_at is not None:
             return self.turned
-        return not self.scenario.unpause_fails or self._journaled().direction is Direction.BACK
+        now = self._journaled()
+        return not self.scenario.unpause_fails or now.direction is Direction.BACK or now.step == "go"
 
     def _turned(self, progress: Progress) -> Progress:
         """Somebody asks for going back when the scenario's step is reached."""

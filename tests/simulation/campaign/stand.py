@@ -13,6 +13,7 @@ from reconciler.simulator.host import SimHost
 from reconciler.simulator.process import Result, Steps
 from reconciler.simulator.runner import Crash, FailBefore, Fault, Hang, LoseReply, Point, SimRunner
 from reconciler.simulator.world import World
+from tests.simulation.campaign import strangers
 from tests.simulation.campaign.faults import reads
 
 BOOT_S, LONG_BOOT_S, LINK_S, DURING_S = 15.0, 400.0, 150.0, 0.2
@@ -36,6 +37,7 @@ class Stand:
         self.torn: list[str] = []  # hosts that lost what was not synced
         self.durable: dict[str, dict[str, Node]] = {n: kept(h) for n, h in world.hosts.items()}
         self.unpause_fails = False
+        self.strangers = 0
         self.sent: Callable[[str, Script], None] = lambda host, script: None
 
     # -- the request ----------------------------------------------------------------------------
@@ -78,11 +80,10 @@ class Stand:
 
     def _hook(self, point: Point) -> Fault | None:
         argv = point.command.argv
-        if self.unpause_fails and (point.when, point.host, argv[1:2]) == ("before", "xen2", ("unpause",)):
-            return FailBefore(1, "injected: unpause fails\n")
         fault = self.choose(point.number, point.when, point.host, argv)
         if fault is None:
-            return None
+            fails = self.unpause_fails and argv[1:2] == ("unpause",) and point.host == "xen2"
+            return FailBefore(1, "injected: unpause fails\n") if fails and point.when == "before" else None
         host = self.world.hosts[point.host]
         peers = [other for other in self.world.hosts.values() if other is not host]
         match fault:
@@ -114,12 +115,25 @@ class Stand:
             case "link-cut":
                 self.world.cut("replication", *self.world.hosts)
                 self.world.start(host, mend(self.world, LINK_S))
+            case "guest-gone-after":
+                self.world.advance(1.5)
+                guest_gone(self.world)
             case "guest-gone":
                 guest_gone(self.world)
             case "crash-during":
                 self.world.start(peers[0], soon(lambda: self.crash(host, BOOT_S)))
             case "guest-gone-during":
                 self.world.start(peers[0], soon(lambda: guest_gone(self.world)))
+            case "stranger":
+                strangers.volume(host, argv)
+                self.strangers += 1
+            case "replaced-soon":
+                self.world.start(peers[0], soon(self._replace))
+            case "wrong-device":
+                self.world.start(peers[0], strangers.links(host))
+            case "ran-then-paused":
+                self._run_a_little(host, argv[-1])
+                return FailBefore(1, "injected: it ran, was paused, and unpause says it failed\n")
             case "done-but-failed" | "nothing-but-ok" | "cut-output":
                 instead(host, fault)
         return None
@@ -129,6 +143,17 @@ class Stand:
             self.durable[point.host] = kept(self.world.hosts[point.host])
         self._tear()
         self.watch(point)
+
+    def _run_a_little(self, host: SimHost, name: str) -> None:
+        domain = host.domain(name)
+        if domain is None:
+            return
+        domain.paused, domain.connected = False, True
+        self.world.advance(1.5)
+        domain.paused = True
+
+    def _replace(self) -> None:
+        self.strangers += strangers.replace_old(self.world)
 
     # -- hosts ----------------------------------------------------------------------------------
 
