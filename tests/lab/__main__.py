@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 import time
 
@@ -45,7 +44,7 @@ def up(hosts: int) -> None:
             lab.down()
             raise
         write_sample(lab)
-    ssh = "".join(f"    {shlex.join(host.ssh_argv(shared=False))}\n" for host in lab.hosts.values())
+    ssh = "".join(f"    ssh -F {lab.ssh_config} {name}\n" for name in lab.hosts)
     base = lab.directory
     names = ", ".join(lab.hosts)
     print(GUIDE.format(hosts=names, ssh=ssh, repository=base / "placement", config=base / "config.yaml"))

@@ -28,6 +28,16 @@ from .records import compare
 from .runs import Run
 from .stages import ensure_prepared
 
+SSH_CONFIG = """\
+Host {name}
+    HostName 127.0.0.1
+    Port {port}
+    User root
+    IdentityFile {lab.key_file}
+    IdentitiesOnly yes
+    UserKnownHostsFile {lab.known_hosts}
+    StrictHostKeyChecking yes
+"""
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -154,6 +164,10 @@ class Lab:
         self.key_file = artefacts.key_file
         self.known_hosts = self._run.directory / "known_hosts"
         self.known_hosts.write_text(known)
+        self.ssh_config = self._run.directory / "ssh_config"
+        self.ssh_config.write_text(
+            "".join(SSH_CONFIG.format(name=name, port=ports[name], lab=self) for name in self.names)
+        )
         for machine in machines:
             start = Start(ports[machine.name], machines, self.clock(), guarded=not self._keep)
             self.hosts[machine.name] = Host(machine, start, self.key_file, self.known_hosts)
