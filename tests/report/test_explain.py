@@ -1,0 +1,254 @@
+"""Every step, each way: who holds the truth, what is safe, and which requests are granted."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler import mailbox
+from reconciler.commands import xl
+from reconciler.desk import Desk
+from reconciler.errors import InputError
+from reconciler.model.facts import DomainSeen, DomainState, View
+from reconciler.model.move import Direction, Kind, Order, Phase, Progress, Reason, Side, Status
+from reconciler.model.request import Hold, Request, Result, Verb
+from reconciler.moves import machine, recipe
+from reconciler.moves.authority import Holder, holder, may_rest
+from reconciler.moves.journal import Journal
+from reconciler.moves.requests import Decision, Journey, decide, no_abort
+from reconciler.moves.step import Views
+from reconciler.report.explain import explain
+from reconciler.report.timings import timings
+from tests.report import factory
+from tests.report.factory import START, Story
+from tests.report.test_advice import SECTIONS
+
+ORDERS = (factory.order(), factory.provision())
+NOW = START + datetime.timedelta(hours=1)
+
+
+def forward(order: Order) -> Iterator[Progress]:
+    """At every step, before and after its intent."""
+    tried: frozenset[str] = frozenset()
+    for step in recipe.steps(order.kind, Direction.FORWARD):
+        at = replace(machine.begin(order, START), step=step.name)
+        yield replace(at, tried=tried)
+        tried |= {step.name}
+        yield replace(at, tried=tried, attempts=1)
+
+
+def back(order: Order) -> Iterator[Progress]:
+    """At every step of the way back, from every step forward that has one."""
+    for before in forward(order):
+        turned = machine.turn_back(order, before, Reason.STEP_FAILED, "why", START)
+        for step in recipe.steps(order.kind, Direction.BACK):
+            if turned is not None:
+                yield replace(turned, step=step.name)
+            elif holder(order, before) is Holder.NOBODY:  # never ran there, the target said
+                yield replace(before, direction=Direction.BACK, step=step.name, reason=Reason.STEP_FAILED)
+
+
+def all_places() -> Iterator[tuple[Order, Progress]]:
+    for order in ORDERS:
+        for progress in itertools.chain(forward(order), back(order)):
+            yield order, progress
+            for reason in Reason:
+                yield order, replace(progress, status=Status.HELD, reason=reason, detail="why")
+
+
+def views(order: Order, *running: Side) -> Views:
+    def facts(side: Side) -> View:
+        seen = (DomainSeen(order.domain, 7, 256, 1, DomainState.RUNNING, 3.0),) if side in running else ()
+        return View(order.host(side).name, {xl.DOMAINS.name: seen})
+
+    return Views({side: facts(side) for side in order.sides})
+
+
+def ask(
+    verb: Verb,
+    order: Order,
+    progress: Progress | None,
+    hold: Hold | None = None,
+    move_id: str | None = None,
+) -> Decision:
+    request = Request("id", NOW, verb, order.domain, move_id, "said so")
+    return decide(request, Journey(order, progress) if progress else None, hold, factory.COMMIT, NOW)
+
+
+def test_every_place_is_explained_with_authority_safety_and_commands() -> None:
+    count = 0
+    for order, progress in all_places():
+        for seen in (None, Views(), views(order), views(order, Side.TARGET), views(order, *order.sides)):
+            told = explain(order, progress, None, seen)
+            count += 1
+            assert told.truth.split(" ")[0].rstrip(":,") in {"Nobody", "xen1", "xen2"}, told
+            assert told.safe and told.never and told.stands
+            assert any("xl list" in line.command for line in told.commands)
+            assert not any(factory.SECRET in text for text in (*told.stands, *told.seen))
+            assert told.page.partition("#")[2] in SECTIONS
+    assert count > 10_000
+
+
+def test_the_truth_is_where_the_table_of_authority_says() -> None:
+    order = ORDERS[0]
+    for progress in forward(order):
+        phase = recipe.find(order, Direction.FORWARD, progress.step).phase
+        if phase is Phase.SETTLE:
+            expected = Holder.TARGET
+        elif "go" in progress.tried:
+            expected = Holder.NOBODY
+        else:
+            expected = Holder.SOURCE
+        assert holder(order, progress) is expected
+        told = explain(order, progress, None, views(order, Side.SOURCE, Side.TARGET))
+        assert told.authority is Holder.NOBODY
+        assert "runs on both hosts" in told.truth
+    sent = next(p for p in forward(order) if p.step == "go" and "go" in p.tried)
+    assert (
+        explain(order, sent, None, views(order, Side.TARGET)).truth == "xen2: it says that web1 runs there."
+    )
+    assert "until xen2 says" in explain(order, sent, None, None).truth
+
+
+def test_abort_is_allowed_exactly_where_the_source_holds_the_truth() -> None:
+    for order, progress in all_places():
+        if progress.direction is Direction.BACK:
+            continue
+        allowed = holder(order, progress) in (Holder.SOURCE, Holder.NO_COPY)
+        assert allowed == (no_abort(order, progress) == "")
+        decision = ask(Verb.ABORT, order, progress)
+        assert decision.result is (Result.DONE if allowed else Result.REFUSED), (progress, decision)
+        assert (decision.progress is not None) == allowed
+        assert (decision.hold is not None) == allowed
+        if decision.progress is not None:
+            assert decision.progress.direction is Direction.BACK
+            assert decision.progress.reason is Reason.ABORTED
+            assert decision.progress.tried == progress.tried
+            again = ask(Verb.ABORT, order, decision.progress)
+            assert (again.result, again.progress) == (Result.DONE, None)
+
+
+def test_a_hold_never_keeps_a_domain_suspended(journal: Journal) -> None:
+    order = ORDERS[0]
+    for number, step in enumerate(recipe.steps(Kind.MOVE, Direction.FORWARD)):
+        for sent in (False, True):
+            story = Story(journal, replace(order, domain=f"web{number}{sent}")).until(step.name)
+            if sent:
+                story.intent()
+            frozen = timings(story.record, story.events).frozen
+            assert not (frozen and may_rest(order, story.progress)), (step.name, sent)
+    for progress in back(order):
+        names = [step.name for step in recipe.steps(Kind.MOVE, Direction.BACK)]
+        runs = names.index(progress.step) > names.index("back-source-unpause")
+        assert runs or not may_rest(order, progress)
+    resting = {p.step for p in forward(order) if may_rest(order, p)}
+    assert {"sync", "cutover-suspend", "source-drbd-down", "attach-drop-image"} <= resting
+    assert not resting & {"attach-flip", "attach-unpause", "ship", "go", "target-runs", "target-autostart"}
+
+
+def test_hold_and_resume() -> None:
+    for order, progress in all_places():
+        decision = ask(Verb.HOLD, order, progress)
+        assert (decision.result, decision.progress) == (Result.DONE, None)
+        assert ("surely runs" in decision.text) == (not may_rest(order, progress))
+        assert ask(Verb.HOLD, order, progress, decision.hold).hold == decision.hold
+        lifted = ask(Verb.RESUME, order, progress, decision.hold)
+        assert (lifted.result, lifted.hold) == (Result.DONE, None)
+        assert lifted.progress is not None
+        if progress.status is Status.HELD:
+            assert lifted.progress.retry_at == NOW
+        assert (lifted.progress.step, lifted.progress.tried) == (progress.step, progress.tried)
+        active = progress.status is Status.ACTIVE
+        assert (ask(Verb.RESUME, order, progress).progress is None) == active
+
+
+def test_release_closes_only_what_is_held() -> None:
+    for order, progress in all_places():
+        decision = ask(Verb.RELEASE, order, progress)
+        assert decision.closes == (progress.status is Status.HELD)
+        assert (decision.hold is not None) == decision.closes
+        assert not ask(Verb.RELEASE, order, progress, move_id="web1-1000").closes
+    assert ask(Verb.RELEASE, ORDERS[0], None).result is Result.REFUSED
+    assert ask(Verb.ABORT, ORDERS[0], None).result is Result.REFUSED
+
+
+def test_an_abort_lasts_as_long_as_its_commit_but_not_over_a_hold() -> None:
+    order = ORDERS[0]
+    progress = machine.begin(order, START)
+    kept = ask(Verb.ABORT, order, progress).hold
+    assert kept is not None
+    assert kept.in_force(factory.COMMIT) and not kept.in_force("another")
+    held = Hold(START, Verb.HOLD, "backup")
+    both = ask(Verb.ABORT, order, progress, held).hold
+    assert both is not None and both.commit is None
+
+
+class TestDesk:
+    """Requests as files, answers in the journal."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        return mailbox.folder_of(tmp_path)
+
+    def desk(self, journal: Journal, folder: Path) -> Desk:
+        class Still:
+            def now(self) -> datetime.datetime:
+                return NOW
+
+            def monotonic_s(self) -> float:
+                return 0.0
+
+            def pause(self, seconds: float) -> None:
+                raise AssertionError
+
+        return Desk(journal, Still(), folder)
+
+    def test_a_request_is_answered_once_and_kept_over_a_restart(self, journal: Journal, folder: Path) -> None:
+        request = mailbox.new(Verb.HOLD, "web1", None, "why", NOW)
+        mailbox.put(folder, request)
+        desk = self.desk(journal, folder)
+        assert desk.calls("web1") and not desk.calls("web2")
+        assert desk.attend({"web1"}, None) == 1
+        assert not desk.calls()
+        mailbox.put(folder, request)  # as if it had not been put away before a crash
+        later = self.desk(journal, folder)
+        assert later.attend({"web1"}, None) == 1
+        assert [one.request for one in later.answered] == [request]
+        assert later.stops("web1")
+
+    def test_a_journey_another_thread_drives_is_left_alone(self, journal: Journal, folder: Path) -> None:
+        story = Story(journal, factory.order()).until("sync")
+        for verb in (Verb.ABORT, Verb.HOLD):
+            mailbox.put(folder, mailbox.new(verb, "web1", None, "", NOW))
+        desk = self.desk(journal, folder)
+        assert desk.attend(None, factory.COMMIT, driven={"web1"}) == 1
+        assert story.record.progress.direction is Direction.FORWARD
+        assert desk.attend(None, factory.COMMIT, only="web1") == 1
+        assert story.record.progress.direction is Direction.BACK
+
+    def test_files_that_are_no_requests_are_dropped(self, journal: Journal, folder: Path) -> None:
+        mailbox.put(folder, mailbox.new(Verb.HOLD, "web1", None, "", NOW))
+        good = mailbox.names(folder)[0]
+        bad = ("", "{", "[]", '{"at": 1}', "null", '{"verb": "hold"}', "x" * 10_000, "[" * 8000)
+        for number, text in enumerate(bad):
+            (folder / f"20260301T120000000000-{number:08x}.json").write_text(text)
+        (folder / "20260301T120000000000-aaaaaaaa.json").symlink_to(folder / good)
+        (folder / "notes.txt").write_text("left alone")
+        desk = self.desk(journal, folder)
+        assert desk.attend(None, None) == 1
+        assert sorted(path.name for path in folder.iterdir()) == ["notes.txt"]
+
+    @pytest.mark.parametrize("name", ["", "../web1", "a b", "web1--incoming", "-x", "$(reboot)"])
+    def test_names_that_are_no_domains_are_refused(self, name: str) -> None:
+        with pytest.raises(InputError):
+            mailbox.new(Verb.HOLD, name, None, "", NOW)
+
+    @pytest.mark.parametrize("reason", ["two\nlines", "\x1b[2J", "x" * 501])
+    def test_reasons_are_one_short_line(self, reason: str) -> None:
+        with pytest.raises(InputError):
+            mailbox.new(Verb.HOLD, "web1", None, reason, NOW)
