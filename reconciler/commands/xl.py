@@ -153,7 +153,7 @@ def parse_vbds(answer: Answer) -> tuple[Vbd, ...]:
 
 
 _OPENED = ("2", "3", "4")
-"""InitWait, Initialised, Connected. Lab: a restore onto a Secondary device ends well and leaves 5, Closing."""
+"""InitWait, Initialised, Connected. In the lab a restore onto a Secondary device left 5, Closing."""
 _NEVER_CONNECTED = ("1", "2")
 """XenbusStateInitialising and XenbusStateInitWait: no front end has joined, so no request was ever made."""
 

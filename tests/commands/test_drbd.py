@@ -73,7 +73,9 @@ def test_none() -> None:
         "exists resource role:Primary x:y\nexists -\n",
         "exists resource name:web1 role:Emperor\nexists -\n",
         "exists device name:web1 volume:0 minor:0 disk:UpToDate\nexists -\n",
-        "exists resource name:w role:Primary\nexists device name:w volume:x minor:0 disk:UpToDate\nexists -\n",
+        "exists resource name:w role:Primary\n"
+        "exists device name:w volume:x minor:0 disk:UpToDate\n"
+        "exists -\n",
     ],
 )
 def test_what_is_not_known_is_an_error(text: str) -> None:
