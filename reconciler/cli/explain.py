@@ -100,7 +100,6 @@ def _print(told: Explanation, *, closed: bool) -> None:
     part("What is not", told.never)
     part("Going back", ("`reconciler abort` is refused: " + told.abort if told.abort else "possible",))
     click.echo("\nCommands")
-    width = min(60, max(len(line.command) for line in told.commands))
     for line in told.commands:
-        click.echo(f"  {clean(line.command):<{width}}  # {clean(line.purpose)}")
+        click.echo(f"  # {clean(line.purpose)}\n  {clean(line.command)}")
     click.echo(f"\nSee {told.page}")

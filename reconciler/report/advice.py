@@ -16,7 +16,7 @@ from reconciler.report.timings import phase_of
 from reconciler.report.words import ssh
 
 PAGE = "docs/how-to/held.md"
-LOOK_AGAIN = "reconciler once"
+LOOK_AGAIN = "reconciler resume"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _steps(order: Order, progress: Progress, reason: Reason) -> tuple[str, ...]:
     source = order.source
     on_source = ssh(source) if source else on_target
     where = f"{source.name} and {order.target.name}" if source else order.target.name
-    again = f"It is tried again every minute, and at once with `{LOOK_AGAIN}`."
+    again = f"It is tried again every minute, and at once with `{LOOK_AGAIN} {name}`."
     look_at_both = f"`{on_source('xl list')}` and `{on_target('xl list')}`"
     match reason:
         case Reason.STEP_FAILED:
@@ -191,7 +191,8 @@ def planned(item: Item, problem: Problem | None) -> Advice:
     if item.kind is ItemKind.UNKNOWN:
         steps = (
             "Bring back the host or the fact that the reason names; until then nothing is decided "
-            f"about {item.domain}. It is looked at again in every pass, at once with `{LOOK_AGAIN}`.",
+            f"about {item.domain}. It is looked at again in every pass, at once with "
+            f"`{LOOK_AGAIN} {item.domain}`.",
         )
         return Advice(_AS_IT_WAS, steps, page("unknown"))
     if " at once" in item.why and item.found is not None:
@@ -207,7 +208,7 @@ def planned(item: Item, problem: Problem | None) -> Advice:
     steps = (
         "Put right what the reason names, or commit another host for the domain.",
         f"`reconciler plan` shows whether it would move then; it is looked at again in every pass, at once "
-        f"with `{LOOK_AGAIN}`.",
+        f"with `{LOOK_AGAIN} {item.domain}`.",
     )
     return Advice(_AS_IT_WAS, steps, page("refused"))
 

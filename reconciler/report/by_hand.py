@@ -108,7 +108,8 @@ def _lost(order: Order, progress: Progress) -> Iterator[Line]:
     image = saved_image(progress)
     if image is not None:
         yield Line(
-            f"{lost}start the copy as it was before GO; what it wrote after that is lost, and only once",
+            f"{lost}and {order.host(Side.SOURCE).name} has not rebooted since: start the copy as it was "
+            "before GO, once; what it wrote after that is lost",
             on_source(f"xl restore {look.image(order, image)}"),
         )
     yield Line(f"{lost}ask for the move to be closed", f"reconciler release {order.domain} --i-have-checked")
