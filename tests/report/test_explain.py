@@ -16,12 +16,13 @@ from reconciler.desk import Desk
 from reconciler.errors import InputError
 from reconciler.model.facts import DomainSeen, DomainState, View
 from reconciler.model.move import Direction, Kind, Order, Phase, Progress, Reason, Side, Status
-from reconciler.model.request import Hold, Request, Result, Verb
+from reconciler.model.request import Answered, Hold, Request, Result, Verb
 from reconciler.moves import machine, recipe
 from reconciler.moves.authority import Holder, holder, may_rest
 from reconciler.moves.journal import Journal
 from reconciler.moves.requests import Decision, Journey, decide, no_abort
 from reconciler.moves.step import Views
+from reconciler.report.build import build
 from reconciler.report.explain import explain
 from reconciler.report.timings import timings
 from tests.report import factory
@@ -252,3 +253,21 @@ class TestDesk:
     def test_reasons_are_one_short_line(self, reason: str) -> None:
         with pytest.raises(InputError):
             mailbox.new(Verb.HOLD, "web1", None, reason, NOW)
+
+
+@pytest.mark.parametrize("step", ["sync", "ship"])
+def test_the_report_shows_the_hold_and_the_answer(journal: Journal, step: str) -> None:
+    story = Story(journal, factory.order()).until(step).intent()
+    request = Request("id", NOW, Verb.HOLD, "web1", "web1-3", "backup")
+    answered = Answered(request, Result.DONE, "it stops", NOW)
+    hold = Hold(NOW, Verb.HOLD, "backup")
+    standing = factory.standing(journal, factory.desired("web1"), factory.plan())
+    report = build(replace(standing, holds={"web1": hold}, answered=(answered,)), story.now, "0.1.0")
+    factory.assert_valid(report)
+    (web1,) = report["domains"]
+    assert web1["held_by_operator"]["reason"] == "backup"
+    assert (web1["state"], web1["move"]["status"]) == (
+        ("held", "held") if step == "sync" else ("moving", "active")
+    )
+    assert ("held by the operator" in (web1["why"] or "")) == (step == "sync")
+    assert report["requests"][0]["outcome"] == "done"
