@@ -118,7 +118,9 @@ class SourceWrongDestroyed(Step):
             return wait(f"{order.domain} is {seen.state.value} on {view.host}")
         if look.on_drbd(view, order, seen) or look.on_volumes(view, order, Side.SOURCE, seen):
             return DONE
-        if way_home(order, progress, views) not in (Home.IMAGE, Home.CONFIG):
+        if look.being_started(view, order, Side.SOURCE, seen):
+            return wait(f"{order.domain} is being started by {view.host}, which has just rebooted")
+        if way_home(order, progress, views) is not Home.IMAGE:
             return wrong(f"{order.domain} is paused on {view.host} with wrong devices and has no saved image")
         return READY
 
@@ -186,6 +188,8 @@ class SourceRestored(Step):
         if seen is not None:
             if look.on_drbd(view, order, seen) or look.on_volumes(view, order, Side.SOURCE, seen):
                 return DONE
+            if look.being_started(view, order, Side.SOURCE, seen):
+                return wait(f"{order.domain} is being started by {view.host}, which has just rebooted")
             return wrong(
                 f"{order.domain} on {view.host} has wrong devices open: {look.devices_text(view, seen)}"
             )

@@ -57,6 +57,11 @@ def same_boot(view: View, order: Order, side: Side) -> bool:
     return view.get(files.BOOT_ID) == order.boot(side)
 
 
+def being_started(view: View, order: Order, side: Side, seen: DomainSeen) -> bool:
+    """Whether a paused copy may be one that its host, just rebooted, is starting by itself."""
+    return seen.state is DomainState.PAUSED and not same_boot(view, order, side)
+
+
 def rebooted_text(order: Order, side: Side) -> str:
     return f"{order.host(side).name} has rebooted since {order.move_id} was planned"
 

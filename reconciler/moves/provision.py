@@ -11,7 +11,7 @@ from reconciler.moves import look
 from reconciler.moves.common import Unpause, flip_commands
 from reconciler.moves.cutover import target_devices
 from reconciler.moves.fence import Fence, ran_there
-from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wrong
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
 POPULATED = "xr.populated"
 START = "start"
@@ -206,6 +206,8 @@ class Start(Unpause):
         if seen is None or seen.state is not DomainState.PAUSED:
             return super().judge(order, progress, views)
         trouble = target_devices(order, views, seen)
+        if trouble and look.being_started(view, order, Side.TARGET, seen):
+            return wait(f"{order.domain} is being started by {order.target.name}, which has just rebooted")
         never_ran = look.same_boot(view, order, Side.TARGET) and look.never_ran(view, seen)
         return Verdict(Mark.WRONG if trouble else Mark.READY, trouble, never_ran=never_ran)
 
@@ -266,7 +268,7 @@ class NothingLeft(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         text = files.text_of(order.config_path)
-        asked = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.LINKS, files.CONFIG_FILES, text)
+        asked = (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.LINKS, files.CONFIG_FILES, text)
         return {Side.TARGET: asked}
 
     def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
@@ -297,6 +299,8 @@ class NothingLeft(Step):
         seen = look.domain(views.target, order)
         if seen is not None and seen.state is DomainState.RUNNING:
             return ran_there(order)
+        if seen is not None and look.being_started(views.target, order, Side.TARGET, seen):
+            return wait(f"{order.domain} is being started by {order.target.name}, which has just rebooted")
         if seen is not None and not look.never_ran(views.target, seen):
             return wrong(f"{order.domain} is {seen.state.value} on {order.target.name}; nothing is removed")
         return READY if self._commands(order, progress, views) else DONE

@@ -71,7 +71,7 @@ class TargetRuns(Step):
         if seen.state is not DomainState.PAUSED:
             return wait(f"{order.domain} is {seen.state.value} on {order.target.name}")
         trouble = target_devices(order, views, seen)
-        return wrong(trouble) if trouble else READY
+        return wait(trouble) if trouble else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         if look.domain(views.target, order) is None:

@@ -480,6 +480,7 @@ def test_the_target_runs_on() -> None:
     assert argv(progress, S, gone) == ["xl create -p /etc/xen/web1.cfg"]
     assert argv(progress, S, rebooted(has(T, PAUSED))) == ["xl unpause web1"]
     assert "other devices" in why(progress, S, rebooted(has(T, PAUSED, on="else")))
+    assert mark(progress, S, rebooted(has(T, PAUSED, on="else"))) is Mark.WAIT
     assert mark(progress, S, rebooted(has(T, dom(DomainState.DYING)))) is Mark.WAIT
 
 
@@ -560,6 +561,8 @@ def test_a_wrong_copy_on_the_source() -> None:
     assert argv(back(name, *tried), saved, T) == ["xl destroy web1"]
     assert "has no saved image" in why(back(name, *tried), images(saved))
     assert mark(back(name, *tried), has(S, dom(DomainState.DYING))) is Mark.WAIT
+    assert mark(back(name, *tried), rebooted(saved)) is Mark.WAIT, "its host may be starting it just now"
+    assert mark(back("back-source-restore", *tried), rebooted(saved)) is Mark.WAIT
     for fine in (GONE, RUNS_S, has(S, PAUSED), has(S, PAUSED, on="drbd")):
         assert mark(back(name, *tried), fine) is Mark.DONE
 
@@ -731,6 +734,7 @@ def test_a_new_domain_is_created_and_started() -> None:
     assert (ready.mark, ready.never_ran) == (Mark.READY, True)
     assert not new("start", view=rebooted(copy(PAUSED))).never_ran
     assert "other devices open" in new("start", view=copy(PAUSED, (8, 0))).why
+    assert new("start", view=rebooted(copy(PAUSED, (8, 0)))).mark is Mark.WAIT
     assert new("start", view=copy(dom())).mark is Mark.DONE
     assert "is not there" in new("start").why
     created = acts(at("start"), empty("xen1"), rebooted(MADE), NEW)
@@ -755,6 +759,7 @@ def test_a_new_domain_that_is_given_up() -> None:
     assert going(changed(changed(MADE, xl.DOMAINS, (dom(),)), NEW_TEXT, None)).ran_there
     paused = changed(changed(MADE, xl.DOMAINS, (dom(DomainState.PAUSED),)), NEW_TEXT, None)
     assert "nothing is removed" in going(paused).why
+    assert going(rebooted(paused)).mark is Mark.WAIT
 
 
 # -- the rest -------------------------------------------------------------------------------------

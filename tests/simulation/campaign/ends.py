@@ -52,7 +52,7 @@ def here(host: SimHost, order: Order, may_be_down: bool) -> list[str]:
         node = host.files.nodes.get(disk.link)
         if not isinstance(node, Link):
             found.append(f"I6: {host.name} has lost {disk.link}")
-        elif domain is None and not node.target.startswith("/dev/vg/"):
+        elif domain is None and not host.files.exists(disk.link):
             found.append(f"I6: {disk.link} on {host.name} points to {node.target}; nothing can start so")
         if disk.volume not in host.groups["vg"].volumes:
             found.append(f"I8: {host.name} has lost {disk.volume}")

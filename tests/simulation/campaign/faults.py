@@ -23,6 +23,7 @@ BEFORE = (
     "disk-full",
     "peer-disk-full",
     "link-cut",
+    "drbd-alone",
     "guest-gone",
 )
 

@@ -115,6 +115,12 @@ class Stand:
             case "link-cut":
                 self.world.cut("replication", *self.world.hosts)
                 self.world.start(host, mend(self.world, LINK_S))
+                self.world.advance(1.1)  # the guest writes on, and only one side has it
+            case "drbd-alone":
+                for each in self.world.hosts.values():
+                    for resource in each.drbd.values():
+                        resource.drop_link("StandAlone", "WFConnection", self.world.now_s)
+                self.world.advance(1.1)
             case "guest-gone-after":
                 self.world.advance(1.5)
                 guest_gone(self.world)
@@ -148,9 +154,9 @@ class Stand:
         domain = host.domain(name)
         if domain is None:
             return
-        domain.paused, domain.connected = False, True
+        domain.pauses, domain.connected = 0, True
         self.world.advance(1.5)
-        domain.paused = True
+        domain.pauses = 1
 
     def _replace(self) -> None:
         self.strangers += strangers.replace_old(self.world)
