@@ -10,6 +10,9 @@ from reconciler.model.command import Claim
 from reconciler.model.names import METADATA_SUFFIX
 from reconciler.model.placement import Host, Policy, Provision
 
+CLAIMS = 1_000_000
+"""How many claims on a host one journey can make; the epoch of a claim number is its quotient."""
+
 
 class Kind(enum.Enum):
     """What an order brings about."""
@@ -142,8 +145,14 @@ class Order:
         return f"xr.move.{self.move_id}"
 
     def claim(self, serial: int) -> Claim:
-        """The right to change things, `serial` uncertainties after the journey began."""
-        return Claim(self.domain, self.epoch + serial)
+        """The right to change things, `serial` uncertainties after the journey began.
+
+        What hosts store are these numbers. Every journey has a range of its own, so that one which is out
+        of date can never grow into the numbers of the one that came after it.
+        """
+        if not 0 <= serial < CLAIMS:
+            raise ValueError(f"{self.move_id} has used up its {CLAIMS} claims")
+        return Claim(self.domain, self.epoch * CLAIMS + serial)
 
     def boot(self, side: Side) -> str:
         """The boot id the host had when the journey was planned."""

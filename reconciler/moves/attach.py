@@ -38,7 +38,10 @@ class TakeEpoch(Step):
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         for side in order.sides:
-            stored, mine = views[side].get(files.EPOCHS).get(order.domain, 0), order.epoch + progress.serial
+            stored, mine = (
+                views[side].get(files.EPOCHS).get(order.domain, 0),
+                order.claim(progress.serial).epoch,
+            )
             if stored > mine:
                 return wrong(f"{order.host(side).name} already knows epoch {stored} of {order.domain}")
             if stored < mine:

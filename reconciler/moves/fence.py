@@ -30,7 +30,10 @@ class Fence(Step):
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         if not self._needed(progress):
             return DONE
-        stored, mine = views[self.side].get(files.EPOCHS).get(order.domain, 0), order.epoch + progress.serial
+        stored, mine = (
+            views[self.side].get(files.EPOCHS).get(order.domain, 0),
+            order.claim(progress.serial).epoch,
+        )
         if stored > mine:
             return wrong(f"{order.host(self.side).name} already knows epoch {stored} of {order.domain}")
         return DONE if guards.passed("fence", stored == mine) else READY

@@ -166,13 +166,8 @@ class Journal:
         """The progress, and an event if one is named, in one transaction."""
         with self._write() as db:
             db.execute(
-                "UPDATE moves SET progress_json=?, ended=?, epoch=? WHERE move_id=?",
-                (
-                    _converter.dumps(progress),
-                    stamp(now) if progress.ended else None,
-                    order.epoch + progress.serial,
-                    order.move_id,
-                ),
+                "UPDATE moves SET progress_json=?, ended=? WHERE move_id=?",
+                (_converter.dumps(progress), stamp(now) if progress.ended else None, order.move_id),
             )
             if kind is not None:
                 db.execute(

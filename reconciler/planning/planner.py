@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from reconciler.commands import drbd, files, xl
 from reconciler.errors import UnknownFact
 from reconciler.model.facts import Unknown, View
-from reconciler.model.move import Direction, Kind, MoveDisk, Order, Progress, Reason, Status
+from reconciler.model.move import CLAIMS, Direction, Kind, MoveDisk, Order, Progress, Reason, Status
 from reconciler.model.placement import Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.provision import config_text
@@ -209,7 +209,7 @@ def _held_off(situation: Situation, domain: Domain) -> Item | None:
 
 
 def _epoch(situation: Situation, domain: str, hosts: Sequence[str]) -> int:
-    seen = [situation.views[host].get(files.EPOCHS).get(domain, 0) for host in hosts]
+    seen = [situation.views[host].get(files.EPOCHS).get(domain, 0) // CLAIMS for host in hosts]
     return max([situation.epochs.get(domain, 0), *seen]) + 1
 
 

@@ -138,7 +138,7 @@ def _steps(order: Order, progress: Progress, reason: Reason) -> tuple[str, ...]:
             shown = f"cat /var/lib/xen-reconciler/epochs/{name}"
             return (
                 f"Find the other daemon, or the newer journal, that moved {name}: this move has epoch "
-                f"{order.epoch + progress.serial}, see `{on_source(shown)}` and `{on_target(shown)}`.",
+                f"{order.claim(progress.serial).epoch}, see `{on_source(shown)}` and `{on_target(shown)}`.",
                 "Let one daemon only look after these hosts, the one with the newer journal.",
             )
         case Reason.ABORTED:

@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.commands import files, xl
 from reconciler.model.facts import DomainState, View
-from reconciler.model.move import Direction, Kind, Order, Progress, Reason, Status
+from reconciler.model.move import CLAIMS, Direction, Kind, Order, Progress, Reason, Status
 from reconciler.model.placement import Desired, DiskSource, Domain, NewDisk, Policy, Problem, Provision
 from reconciler.model.plan import Item, ItemKind
 from reconciler.planning.planner import Limits, Past, Situation, plan
@@ -87,9 +87,9 @@ def test_in_place() -> None:
 
 
 def test_the_epoch_is_newer_than_any_seen() -> None:
-    view = changed(running(), files.EPOCHS, {"web1": 7, "other": 90})
+    view = changed(running(), files.EPOCHS, {"web1": 7 * CLAIMS, "other": 90 * CLAIMS})
     assert one(situation(view)).order.epoch == 8  # type: ignore[union-attr]
-    there = changed(empty("xen2"), files.EPOCHS, {"web1": 9})
+    there = changed(empty("xen2"), files.EPOCHS, {"web1": 9 * CLAIMS + 3})
     assert one(situation(view, there)).order.epoch == 10  # type: ignore[union-attr]
     assert one(situation(view, epochs={"web1": 20})).order.epoch == 21  # type: ignore[union-attr]
 
