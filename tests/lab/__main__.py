@@ -1,18 +1,22 @@
-"""The lab for people: `python -m tests.lab up`, `down`, `status`, `build`, `reset STAGE`, `watch`."""
+"""The lab for people: `python -m tests.lab up`, `down`, `status`, `build`, `reset STAGE`,
+`watch`, `prune`."""
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 
 from .image.build import ensure_built
-from .image.recipe import LabError, recipe_hash
+from .image.recipe import LabError, cache_root, recipe_hash
 from .lab import Lab
+from .runs import Run
 from .sample import write_sample
 from .stages import STAGES, ensure_prepared
 
 RUN = "make-lab"
+COMMANDS = ["up", "down", "status", "build", "prepare", "reset", "watch", "prune"]
 GUIDE = """
 The lab runs: {hosts}. web1 runs on xen1. It stays up until `python -m tests.lab down`.
 
@@ -89,10 +93,20 @@ def watch() -> None:
         since_s = beat.arrived_s
 
 
+def prune() -> None:
+    """Remove what earlier recipes left in the cache; nothing that a running lab uses."""
+    used = [str(run.state()) for run in map(Run, (cache_root() / "runs").glob("*"))]
+    for manifest in cache_root().glob("*/manifest.json"):
+        name = manifest.parent.name
+        if name != recipe_hash() and not any(name in state for state in used):
+            shutil.rmtree(manifest.parent)
+            print(f"removed {manifest.parent}")
+
+
 def main() -> int:
     """Run one command."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "status", "build", "prepare", "reset", "watch"])
+    parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("stage", nargs="?", default="guest", help=f"for reset: {', '.join(STAGES)}")
     parser.add_argument("--hosts", type=int, default=2, help="how many hosts; default 2")
     options = parser.parse_args()
@@ -112,6 +126,8 @@ def main() -> int:
                 running_lab().reset(options.stage)
             case "watch":
                 watch()
+            case "prune":
+                prune()
     except LabError as error:
         print(error, file=sys.stderr)
         return 1

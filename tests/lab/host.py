@@ -168,7 +168,7 @@ class Host:
             with contextlib.suppress(FileNotFoundError):
                 self._control.unlink()
 
-    def wait_ready(self, timeout_s: float = 300, booted: bool = False) -> None:
+    def wait_ready(self, timeout_s: float = 900, booted: bool = False) -> None:
         """Wait until sshd answers; with `booted`, until everything that starts at boot has started."""
         deadline = time.monotonic() + timeout_s
         command, last = "uname -n", "nothing"

@@ -7,9 +7,10 @@ import pytest
 from .host import HostCommandError
 from .lab import Lab
 from .records import changes_of_side, repeated
-from .stages import GUEST_UUID
+from .stages import GUEST_UUID, guest_config
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
+NEW_UUID, NEW_MAC = "6f0c9d3e-1b5a-4c8e-9a77-0000000000b1", "00:16:3e:00:00:02"
 
 
 def test_both_hosts_answer_and_reach_each_other(lab_up: Lab) -> None:
@@ -67,3 +68,23 @@ def test_cutting_the_replication_link_stops_it_and_healing_brings_it_back(lab_up
     assert source.call(probe).returncode != 0
     lab_up.hosts["xen2"].heal("repl")
     assert source.call(probe).returncode == 0
+
+
+def test_a_guest_with_a_populated_file_system_keeps_its_heartbeat_in_a_file_of_it(lab_up: Lab) -> None:
+    host = lab_up.hosts["xen1"]
+    host.write("/etc/xen/new1.cfg", guest_config("new1", NEW_UUID, NEW_MAC, {"new1-root": "xvda"}))
+    script = """set -e
+        lvcreate -qq --yes --extents 5 --name new1-root vg
+        mkfs.ext4 -q /dev/vg/new1-root
+        mount /dev/vg/new1-root /mnt
+        tar --extract --file /srv/guest/root.tar --directory /mnt
+        umount /mnt
+        ln -s /dev/vg/new1-root /etc/xen/disks/new1-root
+        xl create -q /etc/xen/new1.cfg"""
+    host.run(script, timeout_s=300)
+    lab_up.observer.wait_for_heartbeats("new1", count=20, side="xen1", timeout_s=120)
+    result = lab_up.observer.verify("new1")
+    assert result.problems == []
+    assert result.heartbeat_on_disk >= 20
+    host.run("xl shutdown -w new1; mount /dev/vg/new1-root /mnt", timeout_s=120)
+    assert sorted(host.run("ls /mnt").split()) == ["README", "etc", "heartbeat", "lost+found"]
