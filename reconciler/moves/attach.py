@@ -10,7 +10,7 @@ from __future__ import annotations
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.facts import Connection, DiskState, Role
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import guards, look
+from reconciler.moves import look
 from reconciler.moves.common import (
     CreateMetadataVolumes,
     DropFolder,
@@ -112,7 +112,7 @@ class SourcePrimary(Step):
             Connection.UNCONNECTED,
             Connection.STANDALONE,
         )
-        if not guards.passed("peer-first", alone):
+        if not alone:
             return wrong(
                 f"{host}: a peer has connected before the source was made primary: {look.describe(found)}"
             )

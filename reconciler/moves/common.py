@@ -179,7 +179,7 @@ class Flip(Step):
             return wrong(f"{order.host(self.side).name}: {stray}")
         if look.links_all(view, order, self.side, drbd_side=self.to_drbd):
             return DONE
-        if not guards.passed("flip-unused", look.domain(view, order) is None):
+        if look.domain(view, order) is not None:
             return wrong(
                 f"{order.domain} is on {order.host(self.side).name}; its symlinks are not flipped under it"
             )

@@ -48,7 +48,7 @@ class Ready(Step):
                 return wrong(f"{order.target.name} already has a domain {other.name}")
         if source is None or target is None:
             return wrong(f"source: {look.describe(source)}; target: {look.describe(target)}")
-        if not guards.passed("in-step", look.in_step(source, order) and look.in_step(target, order)):
+        if not (look.in_step(source, order) and look.in_step(target, order)):
             return wait(f"not in step; source: {look.describe(source)}; target: {look.describe(target)}")
         free = views.target.get(xl.INFO).free_memory_mb - order.target.reserve_memory_mb
         if free < order.memory_mb:
@@ -73,8 +73,7 @@ class SourceAutostartOff(Step):
         return {Side.SOURCE: (files.CONFIG_FILES,)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        off = order.auto_path not in views.source.get(files.CONFIG_FILES).autostart
-        return DONE if guards.passed("autostart-off", off) else READY
+        return READY if order.auto_path in views.source.get(files.CONFIG_FILES).autostart else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.SOURCE, (files.remove(order.auto_path), files.sync_folder(files.AUTO_DIR))),)
@@ -97,7 +96,7 @@ class Ship(Step):
         if size == 0:
             return wrong(f"the image of {order.domain} is not on {order.host(Side.SOURCE).name}")
         arrived = look.image_size(views.target, order, look.CUTOVER_IMAGE)
-        return DONE if arrived and guards.passed("ship-whole", arrived == size) else READY
+        return DONE if arrived == size else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         image = look.image(order, look.CUTOVER_IMAGE)
@@ -245,7 +244,7 @@ def both_run(order: Order, views: Views) -> Verdict | None:
 def source_in_the_way(order: Order, views: Views) -> str:
     """Why the domain must not be started on the target, as the source shows it; empty when nothing is."""
     source = look.resource(views.source, order)
-    if not guards.passed("go-source-absent", look.domain(views.source, order) is None):
+    if look.domain(views.source, order) is not None:
         return f"{order.domain} is on {views.source.host} as well"
     if not guards.passed("go-source-secondary", source is None or source.role is Role.SECONDARY):
         return f"{views.source.host} could still write: {look.describe(source)}"

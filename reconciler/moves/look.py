@@ -45,11 +45,7 @@ def volume(view: View, group: str, name: str) -> Volume | None:
 
 def image_size(view: View, order: Order, name: str) -> int:
     """Bytes of a whole saved image, 0 when it is not there: an unfinished one ends in .part."""
-    images, path = view.get(files.IMAGES), image(order, name)
-    unfinished = images.get(f"{path}.part", 0)
-    if unfinished and guards.on("image-whole"):
-        unfinished = 0
-    return images.get(path, unfinished)
+    return view.get(files.IMAGES).get(image(order, name), 0)
 
 
 def same_boot(view: View, order: Order, side: Side) -> bool:
