@@ -131,9 +131,16 @@ class HostServer:
         self._transports: list[paramiko.Transport] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listener = threading.Thread(target=self._accept, daemon=True)
+        self._listener.start()
 
     def close(self) -> None:
+        # A thread that waits in accept keeps the socket alive after a mere close: wake it, then close.
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._listener.join(timeout=5)
         self._socket.close()
         self.drop_connections()
 
