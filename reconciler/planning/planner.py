@@ -141,7 +141,7 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
         )
     if found.host == domain.host:
         silent = (f"could not ask {', '.join(where.silent)}",) if where.silent else ()
-        return item(ItemKind.IN_PLACE, "", *silent)
+        return item(ItemKind.IN_PLACE, "", *silent, *_left_on_drbd(found, situation.views[found.host]))
     if where.silent:
         return item(
             ItemKind.UNKNOWN, f"{', '.join(where.silent)} did not answer, so it may run there as well"
@@ -156,6 +156,18 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
     if allowed_s is not None and freeze_s > allowed_s:
         return item(ItemKind.REFUSED, f"its freeze is predicted at {freeze_s} s, policy allows {allowed_s} s")
     return replace(item(ItemKind.MOVE), order=order)
+
+
+def _left_on_drbd(found: Found, view: View) -> tuple[str, ...]:
+    """A remark when the domain still runs on DRBD, left there by a move that went back."""
+    if found.config is None or not view.knows(files.LINKS):
+        return ()
+    links = view.get(files.LINKS)
+    if not any(links.get(disk.path, "").startswith("/dev/drbd") for disk in found.config.disks):
+        return ()
+    return (
+        f"runs on DRBD without a peer on {found.host} since a move went back; its next move takes it along",
+    )
 
 
 def _absent(situation: Situation, domain: Domain, where: Whereabouts, orders: Sequence[Order]) -> Item:

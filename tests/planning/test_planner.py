@@ -86,6 +86,13 @@ def test_in_place() -> None:
     assert (item.kind, item.notes) == (ItemKind.IN_PLACE, ("could not ask xen1",))
 
 
+def test_a_domain_left_on_drbd_is_remarked_upon() -> None:
+    links = {"/etc/xen/disks/web1-root": "/dev/drbd100", "/etc/xen/disks/web1-data": "/dev/drbd101"}
+    item = one(situation(changed(running("xen2"), files.LINKS, links)))
+    assert item.kind is ItemKind.IN_PLACE
+    assert [note for note in item.notes if "DRBD without a peer on xen2" in note]
+
+
 def test_the_epoch_is_newer_than_any_seen() -> None:
     view = changed(running(), files.EPOCHS, {"web1": 7 * CLAIMS, "other": 90 * CLAIMS})
     assert one(situation(view)).order.epoch == 8  # type: ignore[union-attr]
