@@ -19,6 +19,7 @@ demo: $(STAMP)  ## Move a simulated domain by a git commit, live, in under a min
 	$(BIN)/reconciler demo
 
 test: lint  ## All checks and tests, with a real move between two real Xen hosts in QEMU
+	$(BIN)/python -m tests.lab prepare
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
