@@ -21,7 +21,7 @@ from typing import Self
 
 from .host import Host
 from .image.recipe import HOSTS_MAX, Artefacts, LabError, host_names
-from .image.tools import find
+from .image.tools import ensure_tools, find
 from .observer import Observer
 from .qemu import LINKS, Machine, Process, Start
 from .records import compare
@@ -89,6 +89,7 @@ class Lab:
 
     def up(self, stage: str = "guest") -> None:
         """Start from a stage's snapshot; the first time ever this builds and boots everything."""
+        ensure_tools()  # a cache may outlive the packages it was built with
         artefacts, prepared = ensure_prepared(len(self.names), self._say)
         disks = self._run.create()
         self._taken = json.loads((prepared / "stages.json").read_text())
