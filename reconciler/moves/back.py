@@ -376,6 +376,31 @@ class TargetCleaned(Step):
         return (Action(Side.TARGET, (files.SETTLE, *self._commands(order, progress, views))),)
 
 
+class SourceStill(Step):
+    """At the end the source is as the way back has left it: the domain runs, or can start from its volumes.
+
+    The source may have rebooted, or the guest stopped, while the target was cleared up; a domain that ran
+    on DRBD until then has symlinks that lead nowhere now.
+    """
+
+    name = "back-source-still"
+    phase = Phase.BACK
+    fresh = True
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (*HOME_LOOKS, xl.DOMAINS, files.LINKS)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        seen = look.domain(views.source, order)
+        if seen is not None:
+            running = seen.state is DomainState.RUNNING
+            return DONE if running else wait(f"{order.domain} is {seen.state.value} on {views.source.host}")
+        down = way_home(order, progress, views) is Home.DOWN
+        if down and look.links_all(views.source, order, Side.SOURCE, drbd_side=False):
+            return DONE
+        return Verdict(Mark.WRONG, f"{order.domain} is not on {views.source.host} any more", start_over=True)
+
+
 STEPS: tuple[Step, ...] = (
     Fence("back-target-fence", Side.TARGET, always=False),
     TargetDestroyed(),
@@ -390,4 +415,5 @@ STEPS: tuple[Step, ...] = (
     Fence("back-target-fence-late", Side.TARGET, always=True),
     TargetDetached(),
     TargetCleaned(),
+    SourceStill(),
 )

@@ -68,6 +68,8 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
     progress = replace(progress, unknown_since=None)
     if verdict.ran_there and progress.direction is Direction.BACK:
         return GoOn(forward_again(order, progress, verdict.why, now))
+    if verdict.start_over and progress.direction is Direction.BACK:
+        return GoOn(progress.at(recipe.first(order, Direction.BACK).name, now))
     if verdict.two_runners:
         return _hold(progress, Reason.TWO_RUNNERS, verdict.why, now, retry=False)
     match verdict.mark:

@@ -34,7 +34,7 @@ class Verdict:
     """A judgement and, for a person, why.
 
     `never_ran` allows going back after the start was attempted; `ran_there` ends going back: the target
-    holds the truth.
+    holds the truth; `start_over` begins the way back anew, because a host has rebooted meanwhile.
     """
 
     mark: Mark
@@ -43,6 +43,7 @@ class Verdict:
     two_runners: bool = False
     never_ran: bool = False
     ran_there: bool = False
+    start_over: bool = False
 
 
 DONE = Verdict(Mark.DONE)

@@ -40,7 +40,7 @@ def test_done_with_the_last_step_ends() -> None:
     decision = machine.decide(ORDER, at("target-leftovers"), DONE, NOW)
     assert isinstance(decision, machine.End)
     assert (decision.progress.status, decision.progress.sync_percent) == (Status.MOVED, 100.0)
-    decision = machine.decide(ORDER, back("back-target-cleaned", reason=Reason.DEADLINE), DONE, NOW)
+    decision = machine.decide(ORDER, back("back-source-still", reason=Reason.DEADLINE), DONE, NOW)
     assert isinstance(decision, machine.End)
     assert (decision.progress.status, decision.progress.reason) == (Status.BACK, Reason.DEADLINE)
 
@@ -137,6 +137,13 @@ def test_a_target_that_ran_turns_the_journey_forward_again() -> None:
     assert decision.progress.serial == progress.serial + 1
     there = machine.decide(provision(), back("back-provision-removed", "start"), verdict, NOW)
     assert there.progress.step == "start"
+
+
+def test_the_way_back_can_start_over() -> None:
+    verdict = Verdict(Mark.WRONG, "gone", start_over=True)
+    decision = machine.decide(ORDER, back("back-source-still", reason=Reason.DEADLINE), verdict, NOW)
+    assert isinstance(decision, machine.GoOn)
+    assert (decision.progress.step, decision.progress.reason) == ("back-target-fence", Reason.DEADLINE)
 
 
 # -- silence --------------------------------------------------------------------------------------

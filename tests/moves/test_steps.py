@@ -658,6 +658,15 @@ def test_clearing_up_on_the_way_back() -> None:
     assert mark(back("back-target-drbd-down")) is Mark.DONE
 
 
+def test_the_source_at_the_end_of_the_way_back() -> None:
+    progress = back("back-source-still")
+    assert mark(progress, RUNS_S) is Mark.DONE
+    assert mark(progress, GONE) is Mark.DONE, "it stopped by itself and can start again"
+    assert judge(progress, links(GONE, "drbd"), T).start_over
+    assert judge(progress, rebooted(GONE), T).start_over
+    assert mark(progress, has(S, PAUSED)) is Mark.WAIT
+
+
 def test_the_target_keeps_nothing_of_this_move_and_all_else() -> None:
     query = files.text_of(ORDER.config_path)
     full = images(changed(links(has(T, None), "drbd"), query, ORDER.config_text), cutover=9)
