@@ -20,7 +20,7 @@ demo: $(STAMP)  ## Move a simulated domain by a git commit, live, in under a min
 
 test: lint  ## All checks and tests, with a real move between two real Xen hosts in QEMU
 	$(BIN)/python -m tests.lab prepare
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
