@@ -9,6 +9,7 @@ settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist itself looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers, one of them runs everything that needs the lab: there is one lab."""
     for item in items:
