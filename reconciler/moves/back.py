@@ -213,6 +213,12 @@ class SourceRestored(Step):
         return (Action(Side.SOURCE, (command,)),)
 
 
+def gone_again(order: Order, views: Views, home: Home) -> Verdict:
+    """The domain was there and is not any more: what brought it back can do so again."""
+    why = f"{order.domain} is not on {views.source.host} any more; nothing is removed"
+    return Verdict(Mark.WRONG, why, start_over=home in (Home.IMAGE, Home.CONFIG))
+
+
 class SourceRuns(Step):
     """The domain runs on the source, unless it stopped by itself."""
 
@@ -235,9 +241,8 @@ class SourceRuns(Step):
                 return Verdict(Mark.WRONG, text, two_runners=both)
         seen = look.domain(views.source, order)
         if seen is None:
-            if way_home(order, progress, views) is Home.DOWN:
-                return DONE
-            return wrong(f"{order.domain} is not on {views.source.host}")
+            home = way_home(order, progress, views)
+            return DONE if home is Home.DOWN else gone_again(order, views, home)
         if seen.state is DomainState.RUNNING:
             return DONE
         return READY if seen.state is DomainState.PAUSED else wait(f"{order.domain} is {seen.state.value}")
@@ -294,8 +299,9 @@ class SourceLeftovers(Step):
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.source, order)
-        down = seen is None and way_home(order, progress, views) is Home.DOWN
-        if not down and (seen is None or seen.state is not DomainState.RUNNING):
+        if seen is None and (home := way_home(order, progress, views)) is not Home.DOWN:
+            return gone_again(order, views, home)
+        if seen is not None and seen.state is not DomainState.RUNNING:
             return wrong(f"{order.domain} does not run on {views.source.host}; nothing is removed")
         return READY if self._commands(order, views) else DONE
 

@@ -282,7 +282,12 @@ class NothingLeft(Step):
             if (found := look.volume(view, disk.target_group, disk.volume)) is not None
             and order.tag in found.tags
         ]
-        links = [disk.link for disk in ours if look.link_to(view, disk) == disk.backing(Side.TARGET)]
+        links = []
+        for disk in order.disks:
+            linked = look.link_to(view, disk) == disk.backing(Side.TARGET)
+            empty = look.volume(view, disk.target_group, disk.volume) is None
+            if linked and (disk in ours or (empty and NewLinks.name in progress.tried)):
+                links.append(disk.link)
         if (
             NewConfig.name in progress.tried
             and view.get(files.text_of(order.config_path)) == order.config_text
