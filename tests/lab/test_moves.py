@@ -14,12 +14,10 @@ import pytest
 from tests.site import Site, entry
 
 from .lab import Lab
-from .records import changes_of_side, repeated
+from .moving import MOVE_S, VOLUMES, at_home, in_place, move, nothing_left
+from .records import repeated
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
-
-VOLUMES = ("web1-root", "web1-data")
-MOVE_S = 600
 
 
 @pytest.fixture
@@ -28,81 +26,6 @@ def site(lab_guest: Lab, tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path, lab_guest.hosts, lab_guest.key_file, lab_guest.known_hosts)
     yield made
     made.close()
-
-
-def in_place(host: str) -> Any:
-    def arrived(report: dict[str, Any]) -> bool:
-        web1 = entry(report)
-        return web1.get("state") == "in-place" and web1.get("observed_host") == host
-
-    return arrived
-
-
-def nothing_left(lab: Lab, name: str) -> None:
-    """Nothing of web1 is on a host: no domain, DRBD, volume, symlink, configuration or image."""
-    host = lab.hosts[name]
-    assert "web1" not in host.run(["xl", "list"])
-    assert host.run(["drbdsetup", "status"]).strip() in ("", "# No currently configured DRBD found.")
-    assert host.run(["lvs", "--noheadings", "-o", "lv_name"]).split() == []
-    assert host.run("ls /etc/xen/disks /etc/xen/auto | grep web1 || true").strip() == ""
-    assert host.run("ls /etc/xen/*.cfg /etc/drbd.d/*.res 2>/dev/null | grep web1 || true").strip() == ""
-    assert host.run("find /var/lib/xen-reconciler/images -type f 2>/dev/null || true").strip() == ""
-
-
-def at_home(lab: Lab, name: str) -> None:
-    """web1 is on a host as an ordinary domain: own volumes, symlinks, configuration and autostart only."""
-    host = lab.hosts[name]
-    assert re.search(r"^web1 .* (r-----|-b----|------) ", host.run(["xl", "list"]).replace("\t", " "), re.M)
-    assert sorted(host.run(["lvs", "--noheadings", "-o", "lv_name"]).split()) == sorted(VOLUMES)
-    assert host.run(["lvs", "--noheadings", "-o", "lv_tags"]).split() == []
-    for volume in VOLUMES:
-        assert host.run(["readlink", f"/etc/xen/disks/{volume}"]).strip() == f"/dev/vg/{volume}"
-    assert "/etc/xen/disks/web1-root" in host.run(["cat", "/etc/xen/web1.cfg"])
-    assert host.run(["readlink", "/etc/xen/auto/web1.cfg"]).strip() == "../web1.cfg"
-    assert host.run("ls /etc/drbd.d/xr-* 2>/dev/null || true").strip() == ""
-    backends = host.run("xenstore-ls -f /local/domain/0/backend/vbd | grep physical-device-path || true")
-    assert "drbd" not in backends
-
-
-def table(report: dict[str, Any], lab: Lab, window: tuple[float, float]) -> str:
-    """The times of the newest finished move, and the freeze as the outside observer saw it."""
-    move = report["history"][0]
-    lines = [
-        f"{move['id']}: {move['source']} -> {move['target']}, {move['outcome']} in {move['duration_s']} s"
-    ]
-    lines += [f"  {phase['phase']:<15} {phase['duration_s']:>6.2f} s" for phase in move["phases"]]
-    for freeze in move["freezes"]:
-        measured, predicted = freeze["measured_s"], freeze["predicted_s"]
-        lines.append(f"  freeze {freeze['kind']:<8} {measured:>6.2f} s (predicted {predicted} s)")
-    gap = lab.observer.gap(since_s=window[0], until_s=window[1])
-    lines.append(f"  longest gap at the observer {gap.length_s:.2f} s")
-    return "\n".join(lines)
-
-
-def move(lab: Lab, site: Site, target: str) -> str:
-    """Commit, wait for the daemon, check what must hold after every move; the table of its times."""
-    source = "xen1" if target == "xen2" else "xen2"
-    began = lab.observer.now()
-    site.place(web1=target)
-    report = site.wait(f"web1 on {target}", in_place(target), MOVE_S)
-    lab.observer.wait_for_heartbeats(count=5, side=target)
-    ended = lab.observer.now()
-    nothing_left(lab, source)
-    at_home(lab, target)
-    beats = lab.observer.heartbeats(since_s=began)
-    assert repeated(beats) == [], "a heartbeat number was heard twice: lost write or two copies"
-    assert changes_of_side(beats) == [source, target]
-    found = lab.observer.verify()
-    assert found.problems == []
-    assert found.side == target
-    done = report["history"][0]
-    assert done["outcome"] == "moved"
-    assert [phase["phase"] for phase in done["phases"]] == ["attach", "mirror", "cutover", "settle"]
-    assert {freeze["kind"] for freeze in done["freezes"]} == {"attach", "cutover"}
-    for freeze in done["freezes"]:
-        assert freeze["measured_s"] > 0
-        assert freeze["measured_s"] <= lab.observer.gap(since_s=began, until_s=ended).length_s + 5
-    return table(report, lab, (began, ended))
 
 
 def test_a_commit_moves_a_writing_guest_there_and_back(
