@@ -210,6 +210,12 @@ class Lab:
         self._each(Host.resume)
         self._save()
 
+    def forget(self, stage: str) -> None:
+        """Remove a snapshot that `snapshot` made."""
+        self._each(lambda host: host.monitor.hmp(f"delvm {stage}"))
+        del self._taken[stage]
+        self._save()
+
     def reset(self, stage: str = "guest", *, wait: bool = True) -> None:
         """Put every host and every disk back to a stage; what the observer heard is forgotten.
 

@@ -1,0 +1,143 @@
+"""One cell of the matrix: a fault inside a step, then everything that must hold whatever happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from reconciler.model.move import Status
+from tests.lab.image.recipe import LabError
+from tests.lab.moving import at_home, nothing_left
+from tests.lab.records import repeated
+
+from .drive import Drive, Stage
+from .inject import ARMED, SOURCE, TARGET, arm, heal, inject, inner
+from .matrix import BACK, HELD, MOVED, POWER, Cell, Fault, expected
+from .watch import Intent, NotSeen
+
+HELD_S, END_S, SETTLED_S = 90.0, 600.0, 240.0
+SMALL = frozenset({"mkdir", "rm", "sync", "true", "udevadm"})
+NEVER = "never"
+Row = dict[str, object]
+
+
+def main_command(intent: Intent) -> tuple[str, tuple[str, ...]]:
+    """The host and argv that the fault is about: the first that does more than tidy up."""
+    if not intent.commands:
+        return TARGET, ()
+    real = [row for row in intent.commands if row[1][0] not in SMALL]
+    return (real or list(intent.commands))[0]
+
+
+def run(drive: Drive, stage: Stage, cell: Cell) -> Row:
+    """Run a cell from its stage; the row tells its end and what is wrong, if anything is."""
+    began = time.monotonic()
+    host, argv = main_command(Intent(cell.step, ()))
+    end, reason, detail, problems = NEVER, "", "", []
+    try:
+        if cell.fault in ARMED:
+            host, argv = main_command(drive.scout(stage, cell.step))
+        drive.restore(stage)
+        arm(drive.lab, cell.fault, host, argv)
+        drive.site.start()
+        drive.watch.wait(f"step {cell.step}", lambda: drive.watch.at(cell.step))
+        host, argv = main_command(drive.watch.intent(cell.step))
+        inject(drive.lab, drive.site, cell.fault, host)
+        heal(drive.lab, cell.fault, host)
+        end, reason, detail = ended(drive)
+        problems = judge(drive, cell, end, argv)
+    except (NotSeen, LabError) as error:
+        problems.append(str(error)[-1500:])
+    if end not in expected(cell):
+        problems.insert(0, f"ended as {end}")
+    took = round(time.monotonic() - began)
+    return {
+        "step": cell.step, "fault": cell.fault.value, "end": end, "reason": reason, "detail": detail[:300],
+        "problems": "; ".join(problems), "took_s": took, "host": host, "argv": " ".join(argv)[:120],
+    }  # fmt: skip
+
+
+def ended(drive: Drive) -> tuple[str, str, str]:
+    """How the journey ended; held counts when it stays so although everything is repaired (I6)."""
+    held_since = None
+
+    def look() -> tuple[str, str, str] | None:
+        nonlocal held_since
+        record = drive.watch.record()
+        if record is None:
+            return None
+        now = record.progress
+        reason = now.reason.value if now.reason else ""
+        if now.ended:
+            return (MOVED if now.status is Status.MOVED else BACK), reason, now.detail
+        held_since = (held_since or time.monotonic()) if now.status is Status.HELD else None
+        if held_since and time.monotonic() - held_since > HELD_S:
+            return HELD, reason, now.detail
+        time.sleep(0.3)
+        return None
+
+    found: tuple[str, str, str] = drive.watch.wait("a definite end", look, END_S)
+    return found
+
+
+def judge(drive: Drive, cell: Cell, end: str, argv: tuple[str, ...]) -> list[str]:
+    """I1, I2, I3 and where things lie, asked of the hosts and the guest; an empty list is good."""
+    lab, problems = drive.lab, []
+    home, other = (SOURCE, TARGET) if end == BACK else (TARGET, SOURCE)
+
+    def check(what: str, test: Callable[[], object]) -> None:
+        try:
+            found = test()
+        except (AssertionError, LabError) as error:
+            found = str(error)[:300] or "no"
+        if found:
+            problems.append(f"{what}: {found}")
+
+    if cell.fault is Fault.TOOL:
+        tool, _ = inner(argv)
+        check("the failure was not met", lambda: met(drive, tool))
+    if end == HELD:
+        check("I1", lambda: repeated(lab.observer.heartbeats()))
+        check("one running copy at most", lambda: [] if len(running(drive)) <= 1 else running(drive))
+        return problems
+    check("runs", lambda: lab.observer.wait_for_heartbeats(count=3, side=home, timeout_s=SETTLED_S) and None)
+    check("I1, a heartbeat number twice", lambda: repeated(lab.observer.heartbeats())[:5])
+    check("I1, one copy", lambda: None if running(drive) == [home] else f"runs on {running(drive)}")
+    check("I2, split brain", lambda: split(drive))
+    check("I3", lambda: lab.observer.verify().problems[:3])
+    check("I3, refused writes", lambda: lab.observer.errors()[:3])
+    check("left over", lambda: nothing_left(lab, other))
+    if end == MOVED or cell.fault not in POWER:
+        check("home", lambda: at_home(lab, home) if end == MOVED else None)
+    return problems
+
+
+def met(drive: Drive, tool: str) -> str | None:
+    """The wrapper removes itself when it has failed once."""
+    left = [
+        name
+        for name, host in drive.lab.hosts.items()
+        if host.call(["test", "-e", f"/usr/local/sbin/{tool}"]).returncode == 0
+    ]
+    return f"{tool} never failed on {left}" if left else None
+
+
+def running(drive: Drive) -> list[str]:
+    """The hosts that have a copy of web1 which is not paused, under any of its names."""
+    found = []
+    for name, host in drive.lab.hosts.items():
+        for line in host.run(["xl", "list"]).splitlines():
+            words = line.split()
+            if words[0].startswith("web1") and "p" not in words[4]:
+                found.append(name)
+    return found
+
+
+def split(drive: Drive) -> str | None:
+    """What the kernels said of both sides being primary."""
+    said = [
+        f"{name}: {line}"
+        for name, host in drive.lab.hosts.items()
+        for line in host.run("dmesg | grep -i 'split-brain' || true").splitlines()
+    ]
+    return said[0] if said else None

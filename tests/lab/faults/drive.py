@@ -1,0 +1,92 @@
+"""Drives the real daemon to a step of a move and keeps the lab there: its hosts, repository and journal."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reconciler.model.move import Status
+from reconciler.moves.journal import Journal
+from tests.lab.lab import Lab
+from tests.lab.moving import in_place
+from tests.site import Site
+
+from .watch import Intent, Watch
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A moment that can be gone back to: the lab's snapshot, and the site's folder as it was then."""
+
+    name: str
+    kept: Path
+
+
+class Drive:
+    """One lab and one site, put back together to the same moment as often as wanted."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self.folder = folder
+        (folder / "site").mkdir(parents=True)
+        self.site = Site(folder / "site", lab.hosts, lab.key_file, lab.known_hosts, domain_retry_s=3600)
+        self.watch = Watch(self.site)
+        self.site.place(web1="xen1")
+        self.site.start()
+        self.site.wait("web1 in place on xen1", in_place("xen1"), 300)
+        assert self.site.stop() == 0
+        self.site.place(web1="xen2")
+        self.start = self._keep("guest")
+
+    def close(self) -> None:
+        self.site.close()
+
+    # -- stages ---------------------------------------------------------------------------------
+
+    def restore(self, stage: Stage) -> None:
+        """Hosts, repository and journal as they were when the stage was kept; the clock runs on."""
+        if self.site.running:
+            self.site.close()
+        self.lab.reset(stage.name)
+        self.lab.observer.set_rates(heartbeats_per_s=5, writes_per_s=3)  # the emulated processor is slow
+        shutil.rmtree(self.site.folder)
+        shutil.copytree(stage.kept, self.site.folder)
+        path = self.site.folder / "state" / "journal.sqlite"
+        journal, now = Journal(path), datetime.datetime.now(datetime.UTC)
+        for record in journal.active():  # what is waited for begins now: the stage may be an hour old
+            progress = replace(record.progress, step_began=now, unknown_since=None, busy_since=None)
+            assert progress.status is Status.ACTIVE
+            journal.record(record.order, progress, now)
+        journal.close()
+
+    def on_to(self, stage: Stage, last: str) -> Stage:
+        """From a stage, see the steps up to `last` through, stop there and keep that as a stage."""
+        self.restore(stage)
+        self.site.start()
+        self.watch.wait(f"step {last}", lambda: self.watch.at(last))
+        assert self.site.stop(timeout_s=300) == 0
+        name = f"after-{last}"
+        self.lab.snapshot(name)
+        return self._keep(name)
+
+    def scout(self, stage: Stage, step: str) -> Intent:
+        """What a step is going to do, found by letting it begin once."""
+        if step not in self.watch.known:
+            self.restore(stage)
+            self.site.start()
+            self.watch.wait(f"step {step}", lambda: self.watch.at(step))
+            self.site.close()
+        return self.watch.intent(step)
+
+    def forget(self, stage: Stage) -> None:
+        """A stage that is not needed any more."""
+        shutil.rmtree(stage.kept)
+        if stage.name != "guest":
+            self.lab.forget(stage.name)
+
+    def _keep(self, name: str) -> Stage:
+        kept = self.folder / name
+        shutil.copytree(self.site.folder, kept)
+        return Stage(name, kept)

@@ -1,0 +1,112 @@
+"""Which faults are tried at which steps, and the ends that the rules allow. Pure."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from reconciler.model.move import Phase
+from reconciler.moves import recipe
+
+MOVED, BACK, HELD = "moved", "back", "held"
+GO = "go"
+
+
+class Fault(enum.Enum):
+    """What is done to the lab while a step's commands are out."""
+
+    KILL = "kill"
+    CUT_MANAGEMENT = "cut-mgmt"
+    CUT_REPLICATION = "cut-repl"
+    OFF_SOURCE = "off-source"
+    OFF_TARGET = "off-target"
+    OFF_BOTH = "off-both"
+    FULL = "full"
+    TOOL = "tool"
+
+
+WORDS = {
+    Fault.KILL: "daemon killed (kill -9), started again",
+    Fault.CUT_MANAGEMENT: "management link of the acting host cut for 25 s",
+    Fault.CUT_REPLICATION: "replication link cut for 25 s",
+    Fault.OFF_SOURCE: "power off at the source, on again after 10 s",
+    Fault.OFF_TARGET: "power off at the target, on again after 10 s",
+    Fault.OFF_BOTH: "power off at both, on again after 10 s",
+    Fault.FULL: "root file system of the acting host full until 20 s into the step",
+    Fault.TOOL: "the step's main command fails once",
+}
+POWER = frozenset({Fault.OFF_SOURCE, Fault.OFF_TARGET, Fault.OFF_BOTH})
+WAITING = frozenset({"sync"})
+"""Has no commands of its own and is worth a row."""
+
+SILENT = frozenset(
+    {"source-resource-file-again", "connect", "cutover-ready", "target-runs", "target-runs-on"}
+)
+"""Only look, in a move that nothing disturbs; what fails there fails in the step before or after."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row and column of the table."""
+
+    step: str
+    fault: Fault
+
+    @property
+    def name(self) -> str:
+        return f"{self.step}:{self.fault.value}"
+
+
+def steps() -> tuple[str, ...]:
+    """All steps of a move, in order."""
+    return tuple(step.name for step in recipe.MOVE)
+
+
+def cells_of(step: str) -> tuple[Cell, ...]:
+    """A row. Where no command is sent none can fail."""
+    return tuple(Cell(step, fault) for fault in Fault if not (step in WAITING and fault is Fault.TOOL))
+
+
+def phase_of(name: str) -> Phase:
+    """The phase of a step of a move."""
+    return next(step.phase for step in recipe.MOVE if step.name == name)
+
+
+def expected(cell: Cell) -> frozenset[str]:
+    """The ends that the table of authority allows for a fault that heals."""
+    phase = phase_of(cell.step)
+    if phase is Phase.SETTLE:
+        return frozenset({MOVED})
+    if cell.step == GO or phase is Phase.CUTOVER:
+        started = cell.step == GO and cell.fault is Fault.OFF_SOURCE
+        calm = cell.fault in (Fault.KILL, Fault.CUT_MANAGEMENT)
+        return frozenset({MOVED}) if started or calm else frozenset({MOVED, BACK})
+    match cell.fault:
+        case Fault.KILL | Fault.CUT_MANAGEMENT | Fault.CUT_REPLICATION:
+            return frozenset({MOVED})
+        case Fault.OFF_SOURCE | Fault.OFF_BOTH:
+            return frozenset({BACK})
+        case _:
+            return frozenset({MOVED, BACK})
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """A Markdown table: steps down, faults across; an end that was not expected is set in bold."""
+    order = {name: index for index, name in enumerate(steps())}
+    found = {(row["step"], row["fault"]): row for row in rows}
+    names = sorted({str(row["step"]) for row in rows}, key=lambda name: order[name])
+    lines = ["| step | " + " | ".join(fault.value for fault in Fault) + " |", "|---" * (len(Fault) + 1) + "|"]
+    for name in names:
+        cells = [_word(found.get((name, fault.value)), Cell(name, fault)) for fault in Fault]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _word(row: dict[str, object] | None, cell: Cell) -> str:
+    allowed = " or ".join(sorted(expected(cell), reverse=True))
+    if row is None:
+        return f"({allowed})"
+    end = str(row["end"]) + (f" ({row['reason']})" if row["end"] == HELD else "")
+    if row["problems"]:
+        return f"**{end}: {row['problems']}** ({allowed})"
+    return f"{end} ({allowed})"
