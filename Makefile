@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint sim sim-pairs lab lab-down fuzz clean
+.PHONY: help demo test lint sim sim-pairs lab lab-faults lab-moves lab-down fuzz clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,13 @@ sim-pairs: $(STAMP)  ## Pairs of faults on simulated hosts; takes hours
 
 lab: $(STAMP)  ## Boot two real Xen hosts in QEMU and leave them running
 	$(BIN)/python -m tests.lab up
+
+lab-faults: $(STAMP)  ## Every fault at every step on real Xen and DRBD, hours; a part: FAULTS=kill,full STEPS=ship,go PART=1/2
+	$(BIN)/python -m tests.lab.faults --faults "$(FAULTS)" --steps "$(STEPS)" --part "$(or $(PART),1/1)"
+
+COUNT ?= 50
+lab-moves: $(STAMP)  ## COUNT=50 moves in a row in the lab, the guest writing all the time; hours
+	$(BIN)/python -m tests.lab.row --count $(COUNT)
 
 lab-down: $(STAMP)  ## End the lab
 	$(BIN)/python -m tests.lab down

@@ -13,6 +13,7 @@ import pytest
 
 from tests.site import Site, entry
 
+from .faults.watch import Watch
 from .lab import Lab
 from .moving import MOVE_S, VOLUMES, at_home, in_place, move, nothing_left
 from .records import repeated
@@ -73,8 +74,12 @@ def out_of_sync_kib(lab: Lab) -> int:
     return sum(int(number) for number in re.findall(r"out-of-sync:(\d+)", text))
 
 
-def test_a_killed_daemon_goes_on_with_the_same_sync_then_reboots(lab_guest: Lab, site: Site) -> None:
-    lab = lab_guest
+def test_a_move_through_faults_then_a_reboot_of_both_hosts(lab_guest: Lab, site: Site) -> None:
+    """The daemon killed in the sync and while volumes are removed, a link cut while the guest is stopped.
+
+    A short part of the matrix that `make lab-faults` runs whole.
+    """
+    lab, watch = lab_guest, Watch(site)
     site.write("domains.yaml", "domains:\n  web1:\n    host: xen2\n    policy: {resync_rate_mb_s: 4}\n")
     site.commit("web1 to xen2, slowly")
     site.start()
@@ -84,6 +89,13 @@ def test_a_killed_daemon_goes_on_with_the_same_sync_then_reboots(lab_guest: Lab,
     time.sleep(2)
     between = out_of_sync_kib(lab)
     assert 0 < between < before, "DRBD goes on without the daemon"
+    site.start()
+    watch.wait("the copy of the image", lambda: watch.at("ship"), MOVE_S)
+    lab.hosts["xen1"].cut("mgmt")
+    time.sleep(15)
+    lab.hosts["xen1"].heal("mgmt")
+    watch.wait("the removal of volumes", lambda: watch.at("source-volumes-removed"), MOVE_S)
+    site.stop(signal.SIGKILL)
     site.start()
     site.wait("web1 on xen2", in_place("xen2"), MOVE_S)
     began = lab.hosts["xen1"].run("dmesg | grep -c 'Began resync as SyncSource'").strip()
