@@ -14,6 +14,9 @@ from reconciler.model.facts import Query
 STATE = "/var/lib/xen-reconciler"
 LINKS_DIR = "/etc/xen/disks"
 AUTO_DIR = "/etc/xen/auto"
+SAVE_DIR = "/var/lib/xen/save"
+"""Where xendomains, as Debian sets it up, saves running domains at a shutdown, by their names; what it
+finds there at the next boot it restores, whatever has happened to the disks since."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,11 @@ CONFIG_FILES: Query[ConfigFiles] = Query(
 IMAGES: Query[Mapping[str, int]] = Query(
     "the saved images",
     _find(f"{STATE}/images", "-mindepth", "2", "-maxdepth", "2", "-type", "f", "-printf", r"%p\t%s\n"),
+    parse_sizes,
+)
+SAVED_AT_SHUTDOWN: Query[Mapping[str, int]] = Query(
+    "the images that the next boot restores",
+    _find(SAVE_DIR, "-maxdepth", "1", "-type", "f", "-printf", r"%p\t%s\n"),
     parse_sizes,
 )
 RESOURCE_FILES: Query[Mapping[str, int]] = Query(

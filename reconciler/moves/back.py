@@ -15,7 +15,7 @@ from reconciler.model.facts import DiskState, DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
 from reconciler.moves.attach import ATTACH_SUSPEND, ATTACH_UNPAUSE
-from reconciler.moves.common import flip_commands, remove_images, resource_path
+from reconciler.moves.common import flip_commands, remove_images, resource_path, start_afresh
 from reconciler.moves.cutover import CUTOVER_SUSPEND, GO, TARGET_RESTORE
 from reconciler.moves.fence import Fence, ran_there
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
@@ -208,7 +208,7 @@ class SourceRestored(Step):
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         name = saved_image(progress)
         if name is None or way_home(order, progress, views) is Home.CONFIG:
-            return (Action(Side.SOURCE, (xl.create_paused(order.config_path),)),)
+            return (Action(Side.SOURCE, start_afresh(order)),)
         command = xl.restore_paused(look.image(order, name), order.policy.suspend_timeout_s)
         return (Action(Side.SOURCE, (command,)),)
 

@@ -33,6 +33,15 @@ def resource_path(order: Order) -> str:
     return f"/etc/drbd.d/{order.resource}.res"
 
 
+def start_afresh(order: Order) -> tuple[Command, ...]:
+    """Start from the configuration, paused. An image that a shutdown saved is void from then on.
+
+    Left there it would be restored at the next boot, beside or instead of what has run since.
+    """
+    saved = f"{files.SAVE_DIR}/{order.domain}"
+    return (files.remove(saved), files.sync_folder("/var/lib"), xl.create_paused(order.config_path))
+
+
 class WriteResourceFile(Step):
     """The host's resource file says exactly what this move wants."""
 

@@ -11,7 +11,7 @@ from reconciler.model.command import Command
 from reconciler.model.facts import DomainSeen, DomainState, Role
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
-from reconciler.moves.common import MIB, Flip, RestorePaused, Suspend
+from reconciler.moves.common import MIB, Flip, RestorePaused, Suspend, start_afresh
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
 GO = "go"
@@ -227,7 +227,7 @@ class Go(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         if look.domain(views.target, order) is None:
-            return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
+            return (Action(Side.TARGET, start_afresh(order)),)
         return (Action(Side.TARGET, (xl.unpause(order.domain),)),)
 
 

@@ -8,7 +8,7 @@ from reconciler.model.facts import DomainState
 from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
 from reconciler.model.placement import NewDisk, Provision
 from reconciler.moves import look
-from reconciler.moves.common import Unpause, flip_commands
+from reconciler.moves.common import Unpause, flip_commands, start_afresh
 from reconciler.moves.cutover import target_devices
 from reconciler.moves.fence import Fence, ran_there
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
@@ -187,7 +187,7 @@ class CreatePaused(Step):
         return wrong(f"{order.domain} on {order.target.name} has other devices open: {devices}")
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
+        return (Action(Side.TARGET, start_afresh(order)),)
 
 
 class Start(Unpause):
@@ -213,7 +213,7 @@ class Start(Unpause):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         if look.domain(views.target, order) is None:
-            return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
+            return (Action(Side.TARGET, start_afresh(order)),)
         return super().act(order, progress, views)
 
 

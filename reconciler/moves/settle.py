@@ -7,7 +7,7 @@ from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
-from reconciler.moves.common import DropFolder, resource_path
+from reconciler.moves.common import DropFolder, resource_path, start_afresh
 from reconciler.moves.cutover import target_devices
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
@@ -75,7 +75,7 @@ class TargetRuns(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         if look.domain(views.target, order) is None:
-            return (Action(Side.TARGET, (xl.create_paused(order.config_path),)),)
+            return (Action(Side.TARGET, start_afresh(order)),)
         return (Action(Side.TARGET, (xl.unpause(order.domain),)),)
 
 

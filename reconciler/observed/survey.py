@@ -26,6 +26,7 @@ SURVEY: tuple[Query[Any], ...] = (
     files.CONFIG_FILES,
     files.RESOURCE_FILES,
     files.IMAGES,
+    files.SAVED_AT_SHUTDOWN,
     files.EPOCHS,
     files.SPACE,
 )

@@ -159,9 +159,21 @@ def check_target(
         problems.append(f"{target.name}: /etc/xen/{domain}.cfg exists already; move it away")
     if any(resource.name == f"xr-{domain}" for resource in view.get(drbd.RESOURCES)):
         problems.append(f"{target.name}: DRBD resource xr-{domain} exists already")
+    problems += check_saved(domain, view)
     if memory_mb and view.get(files.SPACE) < memory_mb * MIB + 64 * MIB:
         problems.append(f"{target.name} has no room below {files.STATE} for the saved image of {domain}")
     return problems
+
+
+def check_saved(domain: str, view: View) -> list[str]:
+    """No old image may wait for a boot: restored then, it would bring old memory onto newer disks."""
+    path = f"{files.SAVE_DIR}/{domain}"
+    if path not in view.get(files.SAVED_AT_SHUTDOWN):
+        return []
+    return [
+        f"{view.host}: {path} is an image that xendomains would restore at the next boot, whatever has been "
+        f"written since; look whether anybody needs it, then remove it"
+    ]
 
 
 def check_source(found: Found, disks: Sequence[MoveDisk], view: View) -> list[str]:
@@ -172,6 +184,7 @@ def check_source(found: Found, disks: Sequence[MoveDisk], view: View) -> list[st
         problems.append(f"{name} is {found.seen.state.value} on {found.host}; only a running domain is moved")
     if view.get(files.SPACE) < found.seen.memory_mb * MIB + 64 * MIB:
         problems.append(f"{found.host} has no room below {files.STATE} for the saved image of {name}")
+    problems += check_saved(name, view)
     groups = {group.name: group for group in view.get(lvm.GROUPS)}
     present = {(volume.group, volume.name) for volume in view.get(lvm.VOLUMES)}
     for group in sorted({disk.source_group for disk in disks}):

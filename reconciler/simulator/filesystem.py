@@ -52,7 +52,7 @@ class DiskImage:
 
 Node = File | Link | Directory
 STANDARD = """/ /boot /dev /etc /etc/drbd.d /etc/xen /etc/xen/auto /etc/xen/scripts /mnt /proc /root /run /srv
-/tmp /usr /usr/local /usr/local/lib /var /var/lib /var/log"""
+/tmp /usr /usr/local /usr/local/lib /var /var/lib /var/lib/xen /var/lib/xen/save /var/log"""
 
 
 class Files:

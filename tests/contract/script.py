@@ -109,6 +109,7 @@ NORMAL: dict[str, Callable[[View], Any]] = {
     ),
     files.RESOURCE_FILES.name: lambda view: sorted(view.get(files.RESOURCE_FILES)),
     files.IMAGES.name: lambda view: sorted((p, size > 0) for p, size in view.get(files.IMAGES).items()),
+    files.SAVED_AT_SHUTDOWN.name: lambda view: sorted(view.get(files.SAVED_AT_SHUTDOWN)),
     files.EPOCHS.name: lambda view: sorted(view.get(files.EPOCHS).items()),
 }
 
@@ -153,6 +154,7 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
     everything = (
         xl.DOMAINS, xl.CONFIGS, xl.VBDS, lvm.VOLUMES, drbd.VERSION, drbd.RESOURCES,
         files.LINKS, files.CONFIG_FILES, files.RESOURCE_FILES, files.IMAGES, files.EPOCHS,
+        files.SAVED_AT_SHUTDOWN,
     )  # fmt: skip
     with_volumes = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)
     for host in ("xen1", "xen2"):

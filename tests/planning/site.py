@@ -62,6 +62,7 @@ def empty(host: str) -> View:
         files.CONFIG_FILES: ConfigFiles(frozenset(), frozenset()),
         files.RESOURCE_FILES: {},
         files.IMAGES: {},
+        files.SAVED_AT_SHUTDOWN: {},
         files.EPOCHS: {},
         files.SPACE: 8 << 30,
     }

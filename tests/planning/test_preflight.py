@@ -15,6 +15,7 @@ from reconciler.planning.planner import plan
 from tests.planning.site import CAPS, changed, config, empty, resource, running, seen, situation, volume
 
 MIB = 1024**2
+SAVED = {"/var/lib/xen/save/web1": 9, "/var/lib/xen/save/web2": 9}
 SMALL = (VolumeGroup("vg", 64 << 30, 8 * MIB, 4 * MIB),)
 
 
@@ -58,6 +59,7 @@ def info(**changes: Any) -> Any:
         ),
         (drbd.RESOURCES, (resource(),), "xen2: DRBD resource xr-web1 exists already"),
         (files.SPACE, 100 * MIB, "xen2 has no room below"),
+        (files.SAVED_AT_SHUTDOWN, SAVED, "xen2: /var/lib/xen/save/web1 is an image that xendomains would"),
     ],
 )
 def test_target(query: Query[Any], fact: Any, said: str) -> None:
@@ -79,6 +81,7 @@ def disk(**changes: Any) -> Any:
     [
         (xl.DOMAINS, (seen(state=DomainState.PAUSED),), "is paused on xen1; only a running domain"),
         (files.SPACE, 100 * MIB, "xen1 has no room below"),
+        (files.SAVED_AT_SHUTDOWN, SAVED, "xen1: /var/lib/xen/save/web1 is an image that xendomains would"),
         (lvm.GROUPS, (VolumeGroup("vg", 1, 4 * MIB, 4 * MIB),), "are needed for DRBD's metadata"),
         (drbd.VERSION, "9.1.0", "xen1 runs DRBD 9.1.0"),
         (drbd.RESOURCES, (resource(),), "exists though web1 does not run on it"),

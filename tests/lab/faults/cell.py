@@ -106,6 +106,7 @@ def judge(drive: Drive, cell: Cell, end: str, argv: tuple[str, ...]) -> list[str
     check("I2, split brain", lambda: split(drive))
     check("I3", lambda: lab.observer.verify().problems[:3])
     check("I3, refused writes", lambda: lab.observer.errors()[:3])
+    check("saved image left", lambda: left_saved(drive))
     check("left over", lambda: nothing_left(lab, other))
     if end == MOVED or cell.fault not in POWER:
         check("home", lambda: at_home(lab, home) if end == MOVED else None)
@@ -131,6 +132,14 @@ def running(drive: Drive) -> list[str]:
             if words[0].startswith("web1") and "p" not in words[4]:
                 found.append(name)
     return found
+
+
+def left_saved(drive: Drive) -> str | None:
+    """No image waits for the next boot: xendomains would restore it over what has been written since."""
+    for name, host in drive.lab.hosts.items():
+        if "web1" in (said := host.run("ls /var/lib/xen/save")):
+            return f"{name}: {said.strip()}"
+    return None
 
 
 def split(drive: Drive) -> str | None:

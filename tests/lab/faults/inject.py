@@ -17,6 +17,7 @@ CUT_S, OFF_S, FULL_S, RESTART_S = 25.0, 10.0, 20.0, 1.0
 ARMED = frozenset({Fault.FULL, Fault.TOOL})
 """Must be in place before the step begins."""
 
+BOOT, BOOT_S = "cat /proc/sys/kernel/random/boot_id", 60.0
 FILL = "/var/tmp/fill"
 FAILING = """\
 #!/bin/sh
@@ -72,6 +73,12 @@ def inject(lab: Lab, site: Site, fault: Fault, host: str) -> None:
             off(lab, TARGET)
         case Fault.OFF_BOTH:
             off(lab, SOURCE, TARGET)
+        case Fault.REBOOT:
+            boot = lab.hosts[SOURCE].run(BOOT)
+            lab.hosts[SOURCE].run("systemctl reboot")
+            while lab.hosts[SOURCE].call(BOOT, timeout_s=BOOT_S).stdout in ("", boot):
+                lab.hosts[SOURCE].hang_up()
+                time.sleep(1)
         case Fault.FULL:
             time.sleep(FULL_S)
         case Fault.TOOL:
@@ -94,6 +101,6 @@ def heal(lab: Lab, fault: Fault, host: str) -> None:
             lab.hosts[host].heal("mgmt" if fault is Fault.CUT_MANAGEMENT else "repl")
         case Fault.FULL:
             lab.hosts[host].run(f"rm -f {FILL}.*")
-        case Fault.OFF_SOURCE | Fault.OFF_TARGET | Fault.OFF_BOTH:
+        case Fault.OFF_SOURCE | Fault.OFF_TARGET | Fault.OFF_BOTH | Fault.REBOOT:
             for each in lab.hosts.values():
                 each.wait_ready(booted=True)

@@ -21,6 +21,7 @@ class Fault(enum.Enum):
     OFF_SOURCE = "off-source"
     OFF_TARGET = "off-target"
     OFF_BOTH = "off-both"
+    REBOOT = "reboot"
     FULL = "full"
     TOOL = "tool"
 
@@ -32,10 +33,11 @@ WORDS = {
     Fault.OFF_SOURCE: "power off at the source, on again after 10 s",
     Fault.OFF_TARGET: "power off at the target, on again after 10 s",
     Fault.OFF_BOTH: "power off at both, on again after 10 s",
+    Fault.REBOOT: "the source shut down and booted in order (systemctl reboot): xendomains saves, restores",
     Fault.FULL: "root file system of the acting host full until 20 s into the step",
     Fault.TOOL: "the step's main command fails once",
 }
-POWER = frozenset({Fault.OFF_SOURCE, Fault.OFF_TARGET, Fault.OFF_BOTH})
+POWER = frozenset({Fault.OFF_SOURCE, Fault.OFF_TARGET, Fault.OFF_BOTH, Fault.REBOOT})
 WAITING = frozenset({"sync"})
 """Has no commands of its own and is worth a row."""
 
@@ -84,7 +86,7 @@ def expected(cell: Cell) -> frozenset[str]:
     match cell.fault:
         case Fault.KILL | Fault.CUT_MANAGEMENT | Fault.CUT_REPLICATION:
             return frozenset({MOVED})
-        case Fault.OFF_SOURCE | Fault.OFF_BOTH:
+        case Fault.OFF_SOURCE | Fault.OFF_BOTH | Fault.REBOOT:
             return frozenset({BACK})
         case _:
             return frozenset({MOVED, BACK})

@@ -13,7 +13,7 @@ from reconciler.moves.journal import EventKind, Journal, Record
 from tests.site import Site
 
 T = TypeVar("T")
-POLL_S = 0.02
+POLL_S = 0.05
 STEP_S = 400.0
 
 
