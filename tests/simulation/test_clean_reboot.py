@@ -1,4 +1,4 @@
-"""A host shut down and booted in order, in the middle of a move: Debian's xendomains saves and restores domains."""
+"""A host shut down and booted in order in the middle of a move: xendomains saves and restores domains."""
 
 from __future__ import annotations
 

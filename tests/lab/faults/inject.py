@@ -79,6 +79,8 @@ def inject(lab: Lab, site: Site, fault: Fault, host: str) -> None:
             while lab.hosts[SOURCE].call(BOOT, timeout_s=BOOT_S).stdout in ("", boot):
                 lab.hosts[SOURCE].hang_up()
                 time.sleep(1)
+        case Fault.ABORT:
+            site.call("abort", "web1", timeout_s=300)
         case Fault.FULL:
             time.sleep(FULL_S)
         case Fault.TOOL:

@@ -22,6 +22,7 @@ class Fault(enum.Enum):
     OFF_TARGET = "off-target"
     OFF_BOTH = "off-both"
     REBOOT = "reboot"
+    ABORT = "abort"
     FULL = "full"
     TOOL = "tool"
 
@@ -34,6 +35,7 @@ WORDS = {
     Fault.OFF_TARGET: "power off at the target, on again after 10 s",
     Fault.OFF_BOTH: "power off at both, on again after 10 s",
     Fault.REBOOT: "the source shut down and booted in order (systemctl reboot): xendomains saves, restores",
+    Fault.ABORT: "`reconciler abort web1`",
     Fault.FULL: "root file system of the acting host full until 20 s into the step",
     Fault.TOOL: "the step's main command fails once",
 }
@@ -79,6 +81,8 @@ def expected(cell: Cell) -> frozenset[str]:
     phase = phase_of(cell.step)
     if phase is Phase.SETTLE:
         return frozenset({MOVED})
+    if cell.fault is Fault.ABORT:
+        return frozenset({MOVED if cell.step == GO else BACK})
     if cell.step == GO or phase is Phase.CUTOVER:
         started = cell.step == GO and cell.fault is Fault.OFF_SOURCE
         calm = cell.fault in (Fault.KILL, Fault.CUT_MANAGEMENT)
