@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from tests.site import Site, entry
@@ -63,11 +65,19 @@ def table(report: dict[str, Any], lab: Lab, window: tuple[float, float]) -> str:
     return "\n".join(lines)
 
 
-def move(lab: Lab, site: Site, target: str) -> str:
-    """Commit, wait for the daemon, check what must hold after every move; the table of its times."""
+def move(
+    lab: Lab, site: Site, target: str, meanwhile: Callable[[], None] = lambda: None, **policy: int
+) -> str:
+    """Commit, wait for the daemon, check what must hold after every move; the table of its times.
+
+    `meanwhile` is called once the commit is made: what it does must leave the daemon running.
+    """
     source = "xen1" if target == "xen2" else "xen2"
     began = lab.observer.now()
-    site.place(web1=target)
+    wanted = {"host": target, **({"policy": policy} if policy else {})}
+    site.write("domains.yaml", f"domains:\n  web1: {json.dumps(wanted)}\n")
+    site.commit(f"web1 to {target}")
+    meanwhile()
     report = site.wait(f"web1 on {target}", in_place(target), MOVE_S)
     lab.observer.wait_for_heartbeats(count=5, side=target)
     ended = lab.observer.now()

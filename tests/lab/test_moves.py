@@ -16,7 +16,6 @@ from tests.site import Site, entry
 from .faults.watch import Watch
 from .lab import Lab
 from .moving import MOVE_S, VOLUMES, at_home, in_place, move, nothing_left
-from .records import repeated
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -29,10 +28,28 @@ def site(lab_guest: Lab, tmp_path: Path) -> Iterator[Site]:
     made.close()
 
 
-def test_a_commit_moves_a_writing_guest_there_and_back(
+def sync_between(low: float, high: float) -> Any:
+    def under_way(report: dict[str, Any]) -> bool:
+        sync = (entry(report).get("move") or {}).get("sync") or {}
+        return low < (sync.get("percent") or 0) < high
+
+    return under_way
+
+
+def out_of_sync_kib(lab: Lab, host: str) -> int:
+    """What DRBD on the source still has to send."""
+    text = lab.hosts[host].run(["drbdsetup", "events2", "--now", "--statistics"])
+    return sum(int(number) for number in re.findall(r"out-of-sync:(\d+)", text))
+
+
+def test_commits_move_a_writing_guest_there_and_back_through_faults(
     lab_guest: Lab, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lab = lab_guest
+    """There undisturbed; back with a daemon killed twice and a link cut; then a reboot of both hosts.
+
+    The faults are a short part of the matrix that `make lab-faults` runs whole.
+    """
+    lab, watch = lab_guest, Watch(site)
     lab.observer.wait_for_heartbeats(count=5, side="xen1")
     site.place(web1="xen1")
     assert site.call("plan").returncode == 0
@@ -53,67 +70,37 @@ def test_a_commit_moves_a_writing_guest_there_and_back(
     assert "xen1" in problem["allowed"]
     assert "web1" in lab.hosts["xen1"].run(["xl", "list"])
 
-    tables = [move(lab, site, "xen2"), move(lab, site, "xen1")]
+    def faults() -> None:
+        site.wait("a sync under way", sync_between(10, 60), MOVE_S)
+        site.stop(signal.SIGKILL)
+        before = out_of_sync_kib(lab, "xen2")
+        time.sleep(2)
+        assert 0 < out_of_sync_kib(lab, "xen2") < before, "DRBD goes on without the daemon"
+        site.start()
+        watch.wait("the copy of the image", lambda: watch.at("ship"), MOVE_S)
+        lab.hosts["xen2"].cut("mgmt")
+        time.sleep(15)
+        lab.hosts["xen2"].heal("mgmt")
+        watch.wait("the removal of volumes", lambda: watch.at("source-volumes-removed"), MOVE_S)
+        site.stop(signal.SIGKILL)
+        site.start()
+
+    tables = [move(lab, site, "xen2"), move(lab, site, "xen1", faults, resync_rate_mb_s=4)]
+    began = lab.hosts["xen2"].run("dmesg | grep -c 'Began resync as SyncSource'").strip()
+    assert began == str(len(VOLUMES)), "the sync was started over"
     with capsys.disabled():
         print("", *tables, sep="\n")
     assert lab.observer.errors() == []
     assert site.stop() == 0
 
-
-def sync_between(low: float, high: float) -> Any:
-    def under_way(report: dict[str, Any]) -> bool:
-        sync = (entry(report).get("move") or {}).get("sync") or {}
-        return low < (sync.get("percent") or 0) < high
-
-    return under_way
-
-
-def out_of_sync_kib(lab: Lab) -> int:
-    """What DRBD on the source still has to send."""
-    text = lab.hosts["xen1"].run(["drbdsetup", "events2", "--now", "--statistics"])
-    return sum(int(number) for number in re.findall(r"out-of-sync:(\d+)", text))
-
-
-def test_a_move_through_faults_then_a_reboot_of_both_hosts(lab_guest: Lab, site: Site) -> None:
-    """The daemon killed in the sync and while volumes are removed, a link cut while the guest is stopped.
-
-    A short part of the matrix that `make lab-faults` runs whole.
-    """
-    lab, watch = lab_guest, Watch(site)
-    site.write("domains.yaml", "domains:\n  web1:\n    host: xen2\n    policy: {resync_rate_mb_s: 4}\n")
-    site.commit("web1 to xen2, slowly")
-    site.start()
-    site.wait("a sync under way", sync_between(10, 60), MOVE_S)
-    site.stop(signal.SIGKILL)
-    before = out_of_sync_kib(lab)
-    time.sleep(2)
-    between = out_of_sync_kib(lab)
-    assert 0 < between < before, "DRBD goes on without the daemon"
-    site.start()
-    watch.wait("the copy of the image", lambda: watch.at("ship"), MOVE_S)
-    lab.hosts["xen1"].cut("mgmt")
-    time.sleep(15)
-    lab.hosts["xen1"].heal("mgmt")
-    watch.wait("the removal of volumes", lambda: watch.at("source-volumes-removed"), MOVE_S)
-    site.stop(signal.SIGKILL)
-    site.start()
-    site.wait("web1 on xen2", in_place("xen2"), MOVE_S)
-    began = lab.hosts["xen1"].run("dmesg | grep -c 'Began resync as SyncSource'").strip()
-    assert began == str(len(VOLUMES)), "the sync was started over"
-    assert lab.observer.verify().problems == []
-    assert repeated(lab.observer.heartbeats()) == []
-    nothing_left(lab, "xen1")
-    at_home(lab, "xen2")
-    assert site.stop() == 0
-
-    # After a reboot of both hosts the domain comes up on the target only, from its own disks.
-    last = lab.observer.wait_for_heartbeats(count=1, side="xen2")[-1]
+    # After a reboot of both hosts the domain comes up where it is now only, from its own disks.
+    last = lab.observer.wait_for_heartbeats(count=1, side="xen1")[-1]
     lab.reboot()
-    beats = lab.observer.wait_for_heartbeats(count=3, side="xen2", timeout_s=240)
+    beats = lab.observer.wait_for_heartbeats(count=3, side="xen1", timeout_s=240)
     assert beats[0].boot != last.boot
     assert beats[0].number > last.number, "the guest went on from an older disk"
-    nothing_left(lab, "xen1")
-    at_home(lab, "xen2")
+    nothing_left(lab, "xen2")
+    at_home(lab, "xen1")
     assert lab.observer.verify().problems == []
 
 
