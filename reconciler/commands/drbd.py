@@ -12,6 +12,7 @@ from reconciler.model.facts import Connection, DiskState, DrbdResource, DrbdVolu
 
 MAJOR = 147
 FOLDER = "/etc/drbd.d"
+NO_ZERO_COPY = "/sys/module/drbd/parameters/disable_sendpage"
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 
@@ -90,10 +91,19 @@ def parse_version(answer: Answer) -> str:
     return match[1]
 
 
+def parse_copies(answer: Answer) -> bool:
+    """Y or N, as the kernel prints a module's bool parameter."""
+    said = answer.stdout.strip()
+    if not answer.ok or said not in ("Y", "N"):
+        raise ParseError(f"{NO_ZERO_COPY}: cannot read {said!r}: {answer.stderr.strip()[:200]}")
+    return said == "Y"
+
+
 RESOURCES: Query[tuple[DrbdResource, ...]] = Query(
     "the DRBD resources", Command(("drbdsetup", "events2", "--now", "--statistics")), parse_events
 )
 VERSION: Query[str] = Query("DRBD's version", Command(("cat", "/proc/drbd")), parse_version)
+COPIES: Query[bool] = Query("whether DRBD copies what it sends", Command(("cat", NO_ZERO_COPY)), parse_copies)
 
 
 @dataclass(frozen=True)
@@ -154,6 +164,16 @@ def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[Reso
 
 def create_metadata(name: str) -> Command:
     return Command(("drbdadm", "--", "--force", "create-md", name), timeout_s=120)
+
+
+def copy_pages() -> Command:
+    """Let DRBD copy what it sends, for all its resources on a host, until the module is loaded anew.
+
+    Otherwise the guest's own pages wait in TCP for a peer that died; blkback can't give them back, the
+    domain can't be destroyed and its devices stay open (seen in the lab). The module's parameter is there
+    for such cases: drbd_main.c, `disable_sendpage`.
+    """
+    return Command(("dd", f"of={NO_ZERO_COPY}", "conv=nocreat,notrunc", "status=none"), stdin="Y")
 
 
 def up(name: str) -> Command:

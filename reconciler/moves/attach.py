@@ -52,6 +52,22 @@ class TakeEpoch(Step):
         return tuple(Action(side, (files.NOTHING,)) for side in order.sides)
 
 
+class CopyPages(Step):
+    """The source's DRBD copies the guest's pages before it sends them: a dead peer then holds none."""
+
+    name = "source-drbd-copies"
+    phase = Phase.ATTACH
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (drbd.COPIES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        return DONE if views.source.get(drbd.COPIES) else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, (drbd.copy_pages(),)),)
+
+
 class SourceUp(Step):
     """The source's DRBD resource is up over the volumes, with fresh metadata and no peer."""
 
@@ -124,6 +140,7 @@ class SourcePrimary(Step):
 
 STEPS: tuple[Step, ...] = (
     TakeEpoch(),
+    CopyPages(),
     CreateMetadataVolumes("source-metadata", Phase.ATTACH, Side.SOURCE, with_data=False),
     WriteResourceFile("source-resource-file", Phase.ATTACH, Side.SOURCE),
     SourceUp(),

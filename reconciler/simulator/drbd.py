@@ -210,6 +210,7 @@ class Resource:
     peer: Resource | None = None
     retry_at_s: float = 0.0
     fresh_uuid: int = JUST_CREATED
+    pages_out: bool = False  # a dead peer has pages of the guest that was on it: see `SimHost.lose_peer`
 
     @property
     def role(self) -> str:

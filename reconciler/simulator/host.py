@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DM_MAJOR = 253
 DOM0_MIB = 640
 SAVED = "/var/lib/xen/save"
+NO_ZERO_COPY = "/sys/module/drbd/parameters/disable_sendpage"
 
 
 class SimHost:
@@ -46,6 +47,7 @@ class SimHost:
         self.domids = itertools.count(1)
         self.unreachable_by_ssh: set[str] = set()
         self.autostart = True
+        self._load_modules()
 
     # -- devices --------------------------------------------------------------------------------
 
@@ -154,7 +156,8 @@ class SimHost:
 
     def destroy(self, domain: Domain) -> None:
         for vbd in domain.vbds:
-            if vbd.opened:
+            stuck = isinstance(vbd.device, drbd.Device) and vbd.device.resource.pages_out
+            if vbd.opened and not stuck:
                 vbd.device.close(domain.holder)
         domain.vbds.clear()
         self.domains.pop(domain.domid, None)
@@ -178,6 +181,8 @@ class SimHost:
         for job in [job for job in self.world.jobs if job.host is self]:
             self.world.kill(job)
         for resource in self.drbd.values():
+            for host in self.world.hosts.values():
+                host.lose_peer(resource)
             resource.drop_link("StandAlone", "WFConnection", self.world.now_s + 1.0)
         self.drbd.clear()
         self.domains.clear()
@@ -187,11 +192,24 @@ class SimHost:
         self.disk.opens.clear()
         self.disk.claim = None
 
+    def lose_peer(self, dead: drbd.Resource) -> None:
+        """Without a copy, a guest's pages wait in TCP for the dead peer: its disks can't be closed."""
+        copies = self.files.nodes[NO_ZERO_COPY]
+        for resource in self.drbd.values():
+            if resource.peer is dead and isinstance(copies, File) and copies.text.strip() != "Y":
+                resource.pages_out = any(device.opens for device in resource.devices.values())
+
+    def _load_modules(self) -> None:
+        for path in ("/sys", "/sys/module", "/sys/module/drbd", "/sys/module/drbd/parameters"):
+            self.files.nodes[path] = Directory()
+        self.files.nodes[NO_ZERO_COPY] = File("N\n")
+
     def boot(self) -> None:
         """Start again: a new boot id, volumes active, domains with an autostart entry created."""
         self.up = True
         self.boot_id = self.world.uuid()
         self.domids = itertools.count(1)
+        self._load_modules()
         for group in self.groups.values():
             for volume in group.volumes.values():
                 if volume.active:

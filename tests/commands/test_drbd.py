@@ -135,3 +135,16 @@ def test_commands() -> None:
     assert drbd.secondary("r").argv == ("drbdadm", "secondary", "r")
     assert drbd.down("r").argv == ("drbdadm", "down", "r")
     assert drbd.device(3) == "/dev/drbd3"
+
+
+@pytest.mark.parametrize(("text", "copies"), [("Y\n", True), ("N\n", False)])
+def test_whether_it_copies_what_it_sends(text: str, copies: bool) -> None:
+    assert drbd.COPIES.parse(Answer(0, text, "", 0.0)) is copies
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(0, "", "", 0.0), Answer(0, "1\n", "", 0.0), Answer(1, "Y", "no", 0.0)]
+)
+def test_a_parameter_that_cannot_be_read(answer: Answer) -> None:
+    with pytest.raises(ParseError, match="disable_sendpage"):
+        drbd.COPIES.parse(answer)

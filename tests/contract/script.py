@@ -109,6 +109,7 @@ NORMAL: dict[str, Callable[[View], Any]] = {
     ),
     files.RESOURCE_FILES.name: lambda view: sorted(view.get(files.RESOURCE_FILES)),
     files.IMAGES.name: lambda view: sorted((p, size > 0) for p, size in view.get(files.IMAGES).items()),
+    drbd.COPIES.name: lambda view: view.get(drbd.COPIES),
     files.SAVED_AT_SHUTDOWN.name: lambda view: sorted(view.get(files.SAVED_AT_SHUTDOWN)),
     files.EPOCHS.name: lambda view: sorted(view.get(files.EPOCHS).items()),
 }
@@ -154,11 +155,13 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
     everything = (
         xl.DOMAINS, xl.CONFIGS, xl.VBDS, lvm.VOLUMES, drbd.VERSION, drbd.RESOURCES,
         files.LINKS, files.CONFIG_FILES, files.RESOURCE_FILES, files.IMAGES, files.EPOCHS,
-        files.SAVED_AT_SHUTDOWN,
+        files.SAVED_AT_SHUTDOWN, drbd.COPIES,
     )  # fmt: skip
     with_volumes = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)
     for host in ("xen1", "xen2"):
         play.see(host, *everything)
+    play.do("xen1", drbd.copy_pages())
+    play.see("xen1", drbd.COPIES)
     play.do("xen1", xl.unpause("nosuch"), xl.destroy("nosuch"), xl.restore_paused("/nosuch.img", 60))
     play.do(
         "xen1", lvm.create("vg", "web1-root", 4194304, "xr.x"), lvm.remove("vg", "nosuch"), drbd.up("nosuch")

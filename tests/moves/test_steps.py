@@ -106,6 +106,14 @@ AFRESH = ["rm -f /var/lib/xen/save/web1", "sync -f /var/lib", "xl create -p /etc
 """An image that a shutdown saved must be gone before the domain runs on without it."""
 
 
+def test_drbd_copies_what_it_sends() -> None:
+    """Or a peer that dies keeps the guest's pages, and the domain's disks stay open for good."""
+    assert argv(at("source-drbd-copies"), changed(S, drbd.COPIES, False), T) == [
+        "dd of=/sys/module/drbd/parameters/disable_sendpage conv=nocreat,notrunc status=none"
+    ]
+    assert mark(at("source-drbd-copies"), changed(S, drbd.COPIES, True), T) is Mark.DONE
+
+
 def links(view: View, to: str) -> View:
     side = Side.SOURCE if view.host == "xen1" else Side.TARGET
     where = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +33,12 @@ def listed(text: str, allowed: list[str], what: str) -> list[str]:
 
 def read(path: Path) -> list[cells.Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def version() -> str:
+    """The commit that is tested, with a mark when the tree differs from it."""
+    argv = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 def write_table(rows: list[cells.Row], path: Path) -> None:
@@ -74,7 +81,7 @@ def main() -> int:
     faults = listed(given.faults, [fault.value for fault in Fault], "fault")
     acting = [name for name in steps() if name not in SILENT]
     rows = wanted_rows(listed(given.steps, acting, "step"), given.part)
-    bad = 0
+    bad, commit = 0, version()
     with Lab(2) as lab, tempfile.TemporaryDirectory() as folder:
         drive = Drive(lab, Path(folder))
         try:
@@ -82,7 +89,7 @@ def main() -> int:
             for row in run(drive, rows, faults, done):
                 bad += bool(row["problems"])
                 with given.rows.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                    file.write(json.dumps({**row, "commit": commit}) + "\n")
                 write_table(read(given.rows), given.out)
                 said = row["problems"] or row["detail"]
                 print(
