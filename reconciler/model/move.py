@@ -59,6 +59,7 @@ class Reason(enum.Enum):
     DEADLINE = "deadline"
     UNREACHABLE = "host-unreachable"
     TWO_RUNNERS = "two-runners"
+    DISKS = "disks-in-doubt"
     OUTCOME_UNKNOWN = "start-outcome-unknown"
     STALE_EPOCH = "stale-epoch"
     BUSY = "host-busy"

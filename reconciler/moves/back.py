@@ -11,14 +11,27 @@ import enum
 
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DiskState, DomainState
+from reconciler.model.facts import DiskState, DomainState, DrbdResource
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
 from reconciler.moves.attach import ATTACH_SUSPEND, ATTACH_UNPAUSE
 from reconciler.moves.common import flip_commands, remove_images, resource_path, start_afresh
 from reconciler.moves.cutover import CUTOVER_SUSPEND, GO, TARGET_RESTORE
 from reconciler.moves.fence import Fence, ran_there
-from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
+from reconciler.moves.mirror import TARGET_UP
+from reconciler.moves.step import (
+    DONE,
+    READY,
+    Action,
+    Looks,
+    Mark,
+    Step,
+    Verdict,
+    Views,
+    in_doubt,
+    wait,
+    wrong,
+)
 
 SOURCE_LOOKS = (xl.DOMAINS, xl.VBDS)
 
@@ -140,7 +153,12 @@ class SourceDetached(Step):
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         found = look.resource(views.source, order)
-        if found is None or uses_drbd(order, views):
+        if found is None:
+            return DONE
+        if uses_drbd(order, views):
+            if look.disk_lost(found):
+                why = f"{order.domain} has lost a disk on {views.source.host} and lives on the target's"
+                return in_doubt(f"{why}: {look.describe(found)}")
             return DONE
         wrote_through_drbd = look.links_all(views.source, order, Side.SOURCE, drbd_side=True)
         if wrote_through_drbd and any(v.disk is not DiskState.UP_TO_DATE for v in found.volumes):
@@ -151,6 +169,12 @@ class SourceDetached(Step):
         return (Action(Side.SOURCE, (files.SETTLE, drbd.down(order.resource))),)
 
 
+def target_resource(order: Order, views: Views) -> DrbdResource | None:
+    """DRBD on the target if that host says anything: going back does not wait for it here."""
+    other = views.by_side.get(Side.TARGET)
+    return look.resource(other, order) if other is not None and other.knows(drbd.RESOURCES) else None
+
+
 class SourceFlipped(Step):
     """The source's symlinks point to the volumes, unless the domain runs on DRBD."""
 
@@ -158,7 +182,8 @@ class SourceFlipped(Step):
     phase = Phase.BACK
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (*SOURCE_LOOKS, files.LINKS)}
+        source = {Side.SOURCE: (*SOURCE_LOOKS, files.LINKS)}
+        return {**source, Side.TARGET: (drbd.RESOURCES,)} if TARGET_UP in progress.tried else source
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         stray = look.stray_link(views.source, order, Side.SOURCE)
@@ -166,6 +191,9 @@ class SourceFlipped(Step):
             return wrong(f"{views.source.host}: {stray}")
         if uses_drbd(order, views) or look.links_all(views.source, order, Side.SOURCE, drbd_side=False):
             return DONE
+        if (other := target_resource(order, views)) is not None and look.may_be_newer(other):
+            why = f"{order.target.name} may hold writes that the volumes on {views.source.host} lack"
+            return in_doubt(f"{why}: {look.describe(other)}")
         return READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
@@ -320,7 +348,11 @@ class TargetDetached(Step):
         return {Side.TARGET: (drbd.RESOURCES,)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        return DONE if look.resource(views.target, order) is None else READY
+        found = look.resource(views.target, order)
+        if look.may_be_newer(found):
+            why = f"{order.target.name} may hold writes that the source lacks, nothing is removed there"
+            return in_doubt(f"{why}: {look.describe(found)}")
+        return DONE if found is None else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.TARGET, (files.SETTLE, drbd.down(order.resource))),)

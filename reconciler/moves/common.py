@@ -133,7 +133,8 @@ class Suspend(Step):
         self.name, self.phase, self.image = name, phase, image
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, files.IMAGES, files.SPACE)}
+        asked = (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.IMAGES, files.SPACE)
+        return {Side.SOURCE: asked}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
@@ -148,6 +149,10 @@ class Suspend(Step):
         if seen.state is DomainState.RUNNING:
             if self.phase is Phase.ATTACH and look.on_drbd(view, order, seen):
                 return DONE  # attached by an earlier move; nothing to suspend for
+            if self.phase is Phase.ATTACH and not look.on_volumes(view, order, Side.SOURCE, seen):
+                return wrong(
+                    f"{where} has other devices open than its volumes: {look.devices_text(view, seen)}"
+                )
             need = order.memory_mb * MIB + 64 * MIB
             if view.get(files.SPACE) < need:
                 return wrong(f"{where}: {need} bytes needed below {files.STATE} for its image")

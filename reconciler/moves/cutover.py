@@ -12,7 +12,19 @@ from reconciler.model.facts import DomainSeen, DomainState, Role
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
 from reconciler.moves.common import MIB, Flip, RestorePaused, Suspend, start_afresh
-from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
+from reconciler.moves.step import (
+    DONE,
+    READY,
+    Action,
+    Looks,
+    Mark,
+    Step,
+    Verdict,
+    Views,
+    in_doubt,
+    wait,
+    wrong,
+)
 
 GO = "go"
 CUTOVER_SUSPEND = "cutover-suspend"
@@ -48,6 +60,10 @@ class Ready(Step):
                 return wrong(f"{order.target.name} already has a domain {other.name}")
         if source is None or target is None:
             return wrong(f"source: {look.describe(source)}; target: {look.describe(target)}")
+        if look.disk_lost(source):
+            return in_doubt(
+                f"a disk of {order.domain} on {views.source.host} has failed: {look.describe(source)}"
+            )
         if not (look.in_step(source, order) and look.in_step(target, order)):
             return wait(f"not in step; source: {look.describe(source)}; target: {look.describe(target)}")
         free = views.target.get(xl.INFO).free_memory_mb - order.target.reserve_memory_mb

@@ -148,6 +148,28 @@ def in_step(found: DrbdResource, order: Order) -> bool:
     )
 
 
+def disk_lost(found: DrbdResource) -> bool:
+    """Whether this side has lost a disk under DRBD: what is written goes to the other side only."""
+    return any(v.disk in (DiskState.DISKLESS, DiskState.FAILED, DiskState.DETACHING) for v in found.volumes)
+
+
+def may_be_newer(target: DrbdResource | None) -> bool:
+    """Whether the target may hold writes the source lacks: somebody wrote there, or the source had no disk.
+
+    A side whose disk is the only one marks every block written since as out of sync (drbd_receiver.c,
+    receive_Data); a target that merely lost the connection has nothing marked, and one that is about to be
+    synced gets the source's marks before its disk becomes Inconsistent.
+    """
+    if target is None:
+        return False
+    settled = (Replication.OFF, Replication.ESTABLISHED)
+    ahead = any(
+        v.disk is DiskState.UP_TO_DATE and v.out_of_sync_kib > 0 and v.replication in settled
+        for v in target.volumes
+    )
+    return target.role is Role.PRIMARY or ahead
+
+
 def quiet(found: DrbdResource, order: Order) -> bool:
     """The gate before a teardown, as this side sees it: in step, both Secondary, no request in flight."""
     return (

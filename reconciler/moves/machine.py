@@ -72,6 +72,8 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
         return GoOn(progress.at(recipe.first(order, Direction.BACK).name, now))
     if verdict.two_runners:
         return _hold(progress, Reason.TWO_RUNNERS, verdict.why, now, retry=False)
+    if verdict.in_doubt:
+        return _hold(progress, Reason.DISKS, verdict.why, now, retry=False)
     match verdict.mark:
         case Mark.DONE:
             return _next(order, progress, step, now)
@@ -177,6 +179,8 @@ def _fail(
     verdict: Verdict,
     now: datetime.datetime,
 ) -> Decision:
+    if progress.status is Status.HELD and progress.reason is Reason.DISKS:
+        return _hold(progress, Reason.DISKS, progress.detail, now, retry=False)
     if progress.direction is Direction.FORWARD:
         allowed = recipe.can_turn_back(order, step.phase, progress.tried)
         if allowed or (verdict.never_ran and step.phase is not Phase.SETTLE):

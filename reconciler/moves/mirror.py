@@ -7,13 +7,16 @@ from reconciler.model.facts import Connection, DiskState, DrbdResource, Replicat
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import look
 from reconciler.moves.common import CreateMetadataVolumes, WriteResourceFile, bring_up, flip_commands
-from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
+from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, in_doubt, wait, wrong
+
+TARGET_UP = "target-drbd-up"
+"""Once it was tried the two sides connect by themselves."""
 
 
 class TargetUp(Step):
     """The target's resource is up over its fresh volumes and is Secondary."""
 
-    name = "target-drbd-up"
+    name = TARGET_UP
     phase = Phase.MIRROR
 
     def looks(self, order: Order, progress: Progress) -> Looks:
@@ -119,18 +122,19 @@ class Sync(Step):
         source, target = look.resource(views.source, order), look.resource(views.target, order)
         if source is None or target is None:
             return wrong(f"source: {look.describe(source)}; target: {look.describe(target)}")
-        if source.role is not Role.PRIMARY or target.role is not Role.SECONDARY:
-            return wrong(
-                f"unexpected roles; source: {look.describe(source)}; target: {look.describe(target)}"
-            )
-        if any(v.disk is DiskState.DISKLESS for v in (*source.volumes, *target.volumes)):
-            return wrong(
-                f"a disk has failed; source: {look.describe(source)}; target: {look.describe(target)}"
-            )
-        if Connection.STANDALONE in (source.connection, target.connection):
-            return wrong(f"DRBD gave up the connection; source: {look.describe(source)}")
+        both = f"source: {look.describe(source)}; target: {look.describe(target)}"
+        if look.disk_lost(source):
+            return in_doubt(f"a disk of {order.domain} on {order.host(Side.SOURCE).name} has failed; {both}")
+        if look.may_be_newer(target):
+            return in_doubt(f"{order.target.name} may hold writes that the source lacks; {both}")
         if any(v.replication is Replication.SYNC_TARGET for v in source.volumes):
-            return wrong(f"the source is being overwritten by the target: {look.describe(source)}")
+            return in_doubt(f"the source is being overwritten by the target; {both}")
+        if Connection.STANDALONE in (source.connection, target.connection):
+            return in_doubt(f"DRBD gave up the connection; {both}")
+        if source.role is not Role.PRIMARY:
+            return wrong(f"unexpected roles; {both}")
+        if look.disk_lost(target):
+            return wrong(f"a disk on {order.target.name} has failed; {both}")
         if look.in_step(source, order) and look.in_step(target, order):
             return DONE
         return wait(look.describe(source), sync_percent(source, order))

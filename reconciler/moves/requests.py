@@ -62,6 +62,8 @@ def no_abort(order: Order, progress: Progress) -> str:
     name, target = order.domain, order.target.name
     if untouchable(progress) and progress.reason is Reason.TWO_RUNNERS:
         return f"{name} was seen running on both hosts: nothing is touched until one is left"
+    if untouchable(progress) and progress.reason is Reason.DISKS:
+        return f"{target} may hold writes that the source lacks: going back would remove them"
     if untouchable(progress):
         return "a host knows a newer move of this domain, made by somebody else: nothing is touched"
     if progress.direction is Direction.BACK:

@@ -35,6 +35,7 @@ class Verdict:
 
     `never_ran` allows going back after the start was attempted; `ran_there` ends going back: the target
     holds the truth; `start_over` begins the way back anew, because a host has rebooted meanwhile.
+    `in_doubt` says that going on or back may destroy the better copy of a disk: only a person can tell.
     """
 
     mark: Mark
@@ -44,6 +45,7 @@ class Verdict:
     never_ran: bool = False
     ran_there: bool = False
     start_over: bool = False
+    in_doubt: bool = False
 
 
 DONE = Verdict(Mark.DONE)
@@ -56,6 +58,10 @@ def wait(why: str, sync_percent: float | None = None) -> Verdict:
 
 def wrong(why: str) -> Verdict:
     return Verdict(Mark.WRONG, why)
+
+
+def in_doubt(why: str) -> Verdict:
+    return Verdict(Mark.WRONG, why, in_doubt=True)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,12 @@ def safety(order: Order, progress: Progress, reason: Reason, frozen: bool) -> st
             f"Not for this daemon to say: a host knows a newer move of {name}, made by somebody else. "
             "This daemon touches nothing of it."
         )
+    if reason is Reason.DISKS:
+        return (
+            f"NOT SAFE to change anything: the disks of {name} on {target} may hold writes that those on "
+            f"{order.source.name if order.source else 'the source'} lack. Nothing is removed on either host "
+            "until a person has decided; the domain goes on as it is."
+        )
     if order.source is None or order.kind is Kind.PROVISION:
         if started and progress.direction is Direction.FORWARD:
             return (
@@ -126,6 +132,13 @@ def _steps(order: Order, progress: Progress, reason: Reason) -> tuple[str, ...]:
                 f"{order.target.name} is right.",
                 f"Then destroy the wrong one, for instance `{on_source(f'xl destroy {name}')}`, and let the "
                 f"right one run: `{on_target(f'xl unpause {name}')}`.",
+            )
+        case Reason.DISKS:
+            return (
+                f"Do not restart {name}, take DRBD down or remove a volume before you know which side has "
+                f"every write: `{on_source(_DRBD)}` and `{on_target(_DRBD)}`.",
+                "Follow the page: a failed disk, a target that somebody wrote to, or a connection that DRBD "
+                "gave up need different things.",
             )
         case Reason.OUTCOME_UNKNOWN:
             return (

@@ -339,17 +339,32 @@ def test_connecting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "said"),
+    ("source", "target", "said", "in_doubt"),
     [
-        (res(Role.SECONDARY), res(Role.SECONDARY), "unexpected roles"),
-        (res(), res(), "unexpected roles"),
-        (res(volume={"disk": DiskState.DISKLESS}), res(Role.SECONDARY), "a disk has failed"),
-        (res(connection=Connection.STANDALONE), res(Role.SECONDARY), "gave up the connection"),
-        (res(volume={"replication": Replication.SYNC_TARGET}), res(Role.SECONDARY), "being overwritten"),
+        (res(Role.SECONDARY), res(Role.SECONDARY), "unexpected roles", False),
+        (res(), res(Role.SECONDARY, volume={"disk": DiskState.DISKLESS}), "a disk on xen2 has failed", False),
+        (res(), res(), "xen2 may hold writes", True),
+        (res(), res(Role.SECONDARY, volume={"out_of_sync_kib": 4}), "xen2 may hold writes", True),
+        (
+            res(volume={"disk": DiskState.DISKLESS}),
+            res(Role.SECONDARY),
+            "disk of web1 on xen1 has fail",
+            True,
+        ),
+        (
+            res(volume={"disk": DiskState.FAILED}),
+            res(Role.SECONDARY),
+            "disk of web1 on xen1 has failed",
+            True,
+        ),
+        (res(connection=Connection.STANDALONE), res(Role.SECONDARY), "gave up the connection", True),
+        (res(volume={"replication": Replication.SYNC_TARGET}), res(Role.SECONDARY), "overwritten", True),
     ],
 )
-def test_a_sync_that_is_wrong(source: DrbdResource, target: DrbdResource, said: str) -> None:
-    assert said in why(at("sync"), with_res(S, source), with_res(T, target))
+def test_a_sync_that_is_wrong(source: DrbdResource, target: DrbdResource, said: str, in_doubt: bool) -> None:
+    verdict = judge(at("sync"), with_res(S, source), with_res(T, target))
+    assert said in verdict.why
+    assert (verdict.mark, verdict.in_doubt) == (Mark.WRONG, in_doubt)
 
 
 def test_a_sync_goes_on_until_both_sides_are_in_step() -> None:
@@ -358,9 +373,8 @@ def test_a_sync_goes_on_until_both_sides_are_in_step() -> None:
     verdict = judge(at("sync"), with_res(S, behind), other)
     assert (verdict.mark, verdict.sync_percent) == (Mark.WAIT, 50.0)
     assert mark(at("sync"), with_res(S, res()), other) is Mark.DONE
-    assert (
-        mark(at("sync"), with_res(S, res()), with_res(T, replace(behind, role=Role.SECONDARY))) is Mark.WAIT
-    )
+    begun = res(Role.SECONDARY, volume={"out_of_sync_kib": 4, "replication": Replication.WF_BITMAP_T})
+    assert mark(at("sync"), with_res(S, res()), with_res(T, begun)) is Mark.WAIT
     assert "no DRBD resource" in why(at("sync"))
     assert step("sync").deadline_s(ORDER) == ORDER.policy.sync_deadline_s
 
@@ -804,3 +818,42 @@ def test_an_abstract_step_does_nothing() -> None:
     ):
         with pytest.raises(NotImplementedError):
             call()
+
+
+LOST = {"disk": DiskState.DISKLESS}
+AHEAD = {"out_of_sync_kib": 8, "replication": Replication.OFF}
+
+
+def doubt(progress: Progress, source: View, target: View) -> str:
+    verdict = judge(progress, source, target)
+    assert verdict.in_doubt, verdict
+    return verdict.why
+
+
+def test_a_disk_lost_before_the_cutover_is_for_a_person() -> None:
+    found = with_res(MIRRORED, res(volume=LOST))
+    assert "a disk of web1 on xen1 has failed" in doubt(at("cutover-ready"), found, BESIDE)
+
+
+def test_going_back_removes_no_better_copy() -> None:
+    """The domain lives on the target's disk, or the target was written to: it keeps what it has."""
+    living = with_res(MIRRORED, res(volume=LOST))
+    assert "lives on the target's" in doubt(back("back-source-drbd-down"), living, T)
+    for other in (res(Role.PRIMARY), res(Role.SECONDARY, volume=AHEAD)):
+        there = with_res(T, other)
+        assert "may hold writes" in doubt(back("back-target-drbd-down"), S, there)
+        flipping = back("back-source-flip", "target-drbd-up")
+        assert "may hold writes" in doubt(flipping, rebooted(links(GONE, "drbd")), there)
+    behind = with_res(T, res(Role.SECONDARY, volume={"disk": DiskState.INCONSISTENT, "out_of_sync_kib": 8}))
+    assert mark(back("back-target-drbd-down"), S, behind) is Mark.READY
+
+
+def test_going_back_does_not_wait_for_a_silent_target_to_flip() -> None:
+    flipping = back("back-source-flip", "target-drbd-up")
+    assert mark(flipping, rebooted(links(GONE, "drbd")), View("xen2")) is Mark.READY
+
+
+def test_only_a_domain_on_its_own_volumes_is_suspended_for_attach() -> None:
+    """Symlinks that were pointed elsewhere meanwhile would bring its memory onto another disk."""
+    elsewhere = changed(S, xl.VBDS, ())
+    assert "has other devices open than its volumes" in why(at("attach-suspend"), elsewhere, T)
