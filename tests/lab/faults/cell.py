@@ -40,7 +40,7 @@ def run(drive: Drive, stage: Stage, cell: Cell) -> Row:
         drive.restore(stage)
         arm(drive.lab, cell.fault, host, argv)
         drive.site.start()
-        drive.watch.wait(f"step {cell.step}", lambda: drive.watch.at(cell.step))
+        drive.watch.wait(f"step {cell.step}", lambda: drive.watch.at(cell.step) or drive.watch.turned())
         host, argv = main_command(drive.watch.intent(cell.step))
         inject(drive.lab, drive.site, cell.fault, host)
         heal(drive.lab, cell.fault, host)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reconciler.errors import JournalError
+from reconciler.model.move import Direction, Status
 from reconciler.moves.journal import EventKind, Journal, Record
 from tests.site import Site
 
@@ -90,6 +91,14 @@ class Watch:
         if record.progress.step == step and (record.progress.pending or step == "sync"):
             return True
         return any(found.step == step for found in self.intents())
+
+    def turned(self) -> bool:
+        """Whether the move did not come to the step: it goes back, has ended or is held."""
+        record = self.record()
+        if record is None:
+            return False
+        now = record.progress
+        return now.ended or now.direction is Direction.BACK or now.status is Status.HELD
 
     def intent(self, step: str) -> Intent:
         """What the journal, now or earlier, announced for a step; nothing for one that only waits."""
