@@ -11,7 +11,7 @@ import enum
 
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DiskState, DomainState, DrbdResource
+from reconciler.model.facts import DiskState, DomainSeen, DomainState, DrbdResource
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
 from reconciler.moves.attach import ATTACH_SUSPEND, ATTACH_UNPAUSE
@@ -247,6 +247,11 @@ def gone_again(order: Order, views: Views, home: Home) -> Verdict:
     return Verdict(Mark.WRONG, why, start_over=home in (Home.IMAGE, Home.CONFIG))
 
 
+def as_it_wants(seen: DomainSeen) -> bool:
+    """Running, or crashed by itself and preserved for a look (`on_crash`): nothing the move has to mend."""
+    return seen.state in (DomainState.RUNNING, DomainState.CRASHED)
+
+
 class SourceRuns(Step):
     """The domain runs on the source, unless it stopped by itself."""
 
@@ -271,7 +276,7 @@ class SourceRuns(Step):
         if seen is None:
             home = way_home(order, progress, views)
             return DONE if home is Home.DOWN else gone_again(order, views, home)
-        if seen.state is DomainState.RUNNING:
+        if as_it_wants(seen):
             return DONE
         return READY if seen.state is DomainState.PAUSED else wait(f"{order.domain} is {seen.state.value}")
 
@@ -329,7 +334,7 @@ class SourceLeftovers(Step):
         seen = look.domain(views.source, order)
         if seen is None and (home := way_home(order, progress, views)) is not Home.DOWN:
             return gone_again(order, views, home)
-        if seen is not None and seen.state is not DomainState.RUNNING:
+        if seen is not None and not as_it_wants(seen):
             return wrong(f"{order.domain} does not run on {views.source.host}; nothing is removed")
         return READY if self._commands(order, views) else DONE
 
@@ -431,8 +436,8 @@ class SourceStill(Step):
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.source, order)
         if seen is not None:
-            running = seen.state is DomainState.RUNNING
-            return DONE if running else wait(f"{order.domain} is {seen.state.value} on {views.source.host}")
+            rests = as_it_wants(seen)
+            return DONE if rests else wait(f"{order.domain} is {seen.state.value} on {views.source.host}")
         down = way_home(order, progress, views) is Home.DOWN
         if down and look.links_all(views.source, order, Side.SOURCE, drbd_side=False):
             return DONE

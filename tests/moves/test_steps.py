@@ -857,3 +857,13 @@ def test_only_a_domain_on_its_own_volumes_is_suspended_for_attach() -> None:
     """Symlinks that were pointed elsewhere meanwhile would bring its memory onto another disk."""
     elsewhere = changed(S, xl.VBDS, ())
     assert "has other devices open than its volumes" in why(at("attach-suspend"), elsewhere, T)
+
+
+def test_a_guest_that_crashed_by_itself_is_back_as_it_is() -> None:
+    """With `on_crash = "preserve"` it stays for somebody to look at; the move has nothing to mend."""
+    crashed = changed(MIRRORED, xl.DOMAINS, (dom(DomainState.CRASHED),))
+    for name in ("back-source-unpause", "back-source-still"):
+        assert mark(back(name), crashed, T) is Mark.DONE
+    dying = changed(MIRRORED, xl.DOMAINS, (dom(DomainState.DYING),))
+    assert mark(back("back-source-unpause"), dying, T) is Mark.WAIT
+    assert "does not run on xen1" in why(back("back-source-leftovers"), dying, T)
