@@ -89,7 +89,7 @@ class Executor:
 
     def _act(self, order: Order, progress: Progress, step: Step, seen: Seen) -> tuple[Progress, float]:
         actions = step.act(order, progress, seen.views(order))
-        progress = replace(progress, tried=progress.tried | {step.name}, pending=True)
+        progress = machine.acting(progress, step)
         planned = [
             {"host": order.host(action.side).name, "argv": list(command.argv)}
             for action in actions

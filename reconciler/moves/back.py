@@ -216,6 +216,8 @@ class SourceRestored(Step):
         if seen is not None:
             if look.on_drbd(view, order, seen) or look.on_volumes(view, order, Side.SOURCE, seen):
                 return DONE
+            if seen.state is DomainState.RUNNING and ATTACH_SUSPEND not in progress.tried:
+                return DONE  # it was never stopped: whatever it has open it had before the move
             if look.being_started(view, order, Side.SOURCE, seen):
                 return wait(f"{order.domain} is being started by {view.host}, which has just rebooted")
             return wrong(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.commands import files
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves.cutover import TARGET_RESTORE
-from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wrong
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views
 
 
 class Fence(Step):
@@ -34,7 +34,8 @@ class Fence(Step):
             order.claim(progress.serial).epoch,
         )
         if stored > mine:
-            return wrong(f"{order.host(self.side).name} already knows epoch {stored} of {order.domain}")
+            why = f"{order.host(self.side).name} already knows epoch {stored} of {order.domain}"
+            return Verdict(Mark.WRONG, why, stale=True)
         return DONE if stored == mine else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:

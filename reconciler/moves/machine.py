@@ -72,6 +72,8 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
         return GoOn(progress.at(recipe.first(order, Direction.BACK).name, now))
     if verdict.two_runners:
         return _hold(progress, Reason.TWO_RUNNERS, verdict.why, now, retry=False)
+    if verdict.stale:
+        return hold_stale(progress, verdict.why, now)
     if verdict.in_doubt:
         return _hold(progress, Reason.DISKS, verdict.why, now, retry=False)
     match verdict.mark:
@@ -155,6 +157,15 @@ def recovered(progress: Progress) -> Progress:
     if not progress.pending:
         return progress
     return _uncertain(replace(progress, attempts=max(0, progress.attempts - 1), pending=False))
+
+
+def acting(progress: Progress, step: Step) -> Progress:
+    """The progress that is recorded before a step's commands are sent.
+
+    Every step has a claim of its own: a journal that was restored from a backup then knows an older number
+    than the hosts, which refuse it, before it can do anything that fitted an earlier state.
+    """
+    return _uncertain(replace(progress, tried=progress.tried | {step.name}, pending=True))
 
 
 def _uncertain(progress: Progress) -> Progress:

@@ -35,6 +35,7 @@ class Verdict:
 
     `never_ran` allows going back after the start was attempted; `ran_there` ends going back: the target
     holds the truth; `start_over` begins the way back anew, because a host has rebooted meanwhile.
+    `stale` says that a host knows a newer claim than this journey: somebody else moves the domain.
     `in_doubt` says that going on or back may destroy the better copy of a disk: only a person can tell.
     """
 
@@ -46,6 +47,7 @@ class Verdict:
     ran_there: bool = False
     start_over: bool = False
     in_doubt: bool = False
+    stale: bool = False
 
 
 DONE = Verdict(Mark.DONE)

@@ -142,6 +142,8 @@ class Device(BlockDevice):
         peer = self.peer
         if peer and peer.lower is not None:
             peer.lower.replace(low, high, items)
+            if self.lower is None:  # the peer has the only disk: it marks what this side lacks
+                peer.meta.pages |= pages(low, high)
             self.sent += 4096
             peer.received += 4096
         elif self.lower is not None and not peer:

@@ -867,3 +867,16 @@ def test_a_guest_that_crashed_by_itself_is_back_as_it_is() -> None:
     dying = changed(MIRRORED, xl.DOMAINS, (dom(DomainState.DYING),))
     assert mark(back("back-source-unpause"), dying, T) is Mark.WAIT
     assert "does not run on xen1" in why(back("back-source-leftovers"), dying, T)
+
+
+def test_a_domain_that_was_never_stopped_keeps_what_it_has_open() -> None:
+    elsewhere = changed(S, xl.VBDS, ())
+    assert mark(back("back-source-restore"), elsewhere, T) is Mark.DONE
+    assert "wrong devices open" in why(back("back-source-restore", "attach-suspend"), elsewhere, T)
+
+
+def test_a_host_that_knows_a_newer_claim_ends_the_way_back() -> None:
+    """As with a journal from a backup: it is not this journey's turn any more, whatever it remembers."""
+    newer = changed(S, files.EPOCHS, {"web1": ORDER.claim(9).epoch})
+    verdict = judge(back("back-source-fence"), newer, T)
+    assert (verdict.mark, verdict.stale) == (Mark.WRONG, True)
