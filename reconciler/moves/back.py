@@ -223,17 +223,14 @@ class SourceRestored(Step):
             return wrong(
                 f"{order.domain} on {view.host} has wrong devices open: {look.devices_text(view, seen)}"
             )
-        match way_home(order, progress, views):
-            case Home.IMAGE | Home.CONFIG:
-                return READY
-            case Home.DOWN:
-                return DONE
-            case Home.LOST:
-                folder = look.images_folder(order)
-                return wrong(
-                    f"{order.domain} is not on {view.host} and its image in {folder} is not whole; its disks "
-                    f"are: start it there with «xl create {order.config_path}»"
-                )
+        home = way_home(order, progress, views)
+        if home is Home.LOST:
+            folder = look.images_folder(order)
+            return wrong(
+                f"{order.domain} is not on {view.host} and its image in {folder} is not whole; its disks "
+                f"are: start it there with «xl create {order.config_path}»"
+            )
+        return DONE if home is Home.DOWN else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         name = saved_image(progress)

@@ -191,7 +191,10 @@ class TargetDown(Step):
             and target.role is Role.SECONDARY
         ):
             return READY  # an earlier, unanswered «down» has already cut the connection
-        return wrong(verdict.why) if verdict is READY else verdict
+        if verdict is READY:
+            source = look.describe(look.resource(views.source, order))
+            return wrong(f"{order.host(Side.SOURCE).name} can write again: {source}")
+        return verdict
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.TARGET, (files.SETTLE, drbd.down(order.resource))),)

@@ -94,8 +94,7 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
                 why = f"after {waited_s:.0f} s: {verdict.why}"
                 return _fail(order, progress, step, Reason.DEADLINE, why, verdict, now)
             return Pause(progress, POLL_S)
-        case Mark.WRONG:
-            return _fail(order, progress, step, Reason.PRECONDITION, verdict.why, verdict, now)
+    return _fail(order, progress, step, Reason.PRECONDITION, verdict.why, verdict, now)  # WRONG
 
 
 def _sync(step: Step, verdict: Verdict, progress: Progress) -> float | None:
@@ -124,17 +123,17 @@ def _silence(order: Order, progress: Progress, step: Step, why: str, now: dateti
     patience_s = MIRROR_PATIENCE_S if step.phase is Phase.MIRROR else PATIENCE_S
     if (now - since).total_seconds() < patience_s:
         return Pause(replace(progress, detail=why), POLL_S)
-    if _early(order, progress, step):
+    if _early(progress, step):
         return _back(order, progress, Reason.UNREACHABLE, why, now)
     started = bool(progress.tried & recipe.START_STEPS) and step.phase is not Phase.SETTLE
     reason = Reason.OUTCOME_UNKNOWN if started else Reason.UNREACHABLE
     return _hold(progress, reason, why, now, retry=True)
 
 
-def _early(order: Order, progress: Progress, step: Step) -> bool:
+def _early(progress: Progress, step: Step) -> bool:
     """While no restore was tried on the target it holds no copy that could start: no need to wait for it."""
     forward = progress.direction is Direction.FORWARD and TARGET_RESTORE not in progress.tried
-    return forward and recipe.can_turn_back(order, step.phase, progress.tried)
+    return forward and recipe.can_turn_back(step.phase, progress.tried)
 
 
 def busy(order: Order, progress: Progress, why: str, now: datetime.datetime) -> Pause:
@@ -147,7 +146,7 @@ def busy(order: Order, progress: Progress, why: str, now: datetime.datetime) -> 
     if (now - since).total_seconds() < PATIENCE_S:
         return Pause(progress, POLL_S)
     step = recipe.find(order, progress.direction, progress.step)
-    if _early(order, progress, step):
+    if _early(progress, step):
         return Pause(_back(order, progress, Reason.BUSY, why, now).progress, POLL_S)
     return _hold(progress, Reason.BUSY, why, now, retry=True)
 
@@ -193,7 +192,7 @@ def _fail(
     if progress.status is Status.HELD and progress.reason is Reason.DISKS:
         return _hold(progress, Reason.DISKS, progress.detail, now, retry=False)
     if progress.direction is Direction.FORWARD:
-        allowed = recipe.can_turn_back(order, step.phase, progress.tried)
+        allowed = recipe.can_turn_back(step.phase, progress.tried)
         if allowed or (verdict.never_ran and step.phase is not Phase.SETTLE):
             return _back(order, progress, reason, why, now)
         if step.phase is not Phase.SETTLE:
@@ -223,7 +222,7 @@ def turn_back(
     if progress.direction is Direction.BACK or progress.ended:
         return None
     step = recipe.find(order, progress.direction, progress.step)
-    if not recipe.can_turn_back(order, step.phase, progress.tried):
+    if not recipe.can_turn_back(step.phase, progress.tried):
         return None
     return _back(order, progress, reason, why, now).progress
 
@@ -234,11 +233,8 @@ def after(progress: Progress, ran: list[tuple[str, Command, Outcome]]) -> Progre
     if any(isinstance(outcome, NoAnswer) for _, _, outcome in ran):
         progress = _uncertain(progress)
     for host, command, outcome in ran:
-        match outcome:
-            case Answer(exit=0):
-                continue
-            case NoAnswer() | Answer() | Skipped():
-                return replace(progress, detail=tell(host, command, outcome))
+        if not (isinstance(outcome, Answer) and outcome.exit == 0):
+            return replace(progress, detail=tell(host, command, outcome))
     return progress
 
 

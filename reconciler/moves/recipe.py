@@ -49,6 +49,6 @@ def following(order: Order, direction: Direction, name: str) -> Step | None:
     return all_steps[index + 1] if index + 1 < len(all_steps) else None
 
 
-def can_turn_back(order: Order, phase: Phase, tried: frozenset[str]) -> bool:
+def can_turn_back(phase: Phase, tried: frozenset[str]) -> bool:
     """Whether the table of authority allows going back without a word from the target."""
     return phase is not Phase.SETTLE and guards.passed("authority", not tried & START_STEPS)

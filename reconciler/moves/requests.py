@@ -49,12 +49,11 @@ def decide(
     match request.verb:
         case Verb.ABORT:
             return _abort(request, journey, hold, commit, now)
-        case Verb.HOLD:
-            return _hold(request, journey, hold)
         case Verb.RESUME:
             return _resume(request, journey, hold, now)
         case Verb.RELEASE:
             return _release(request, journey, hold)
+    return _hold(request, journey, hold)
 
 
 def no_abort(order: Order, progress: Progress) -> str:

@@ -30,4 +30,4 @@ def at(step: str, *tried: str, **changes: Any) -> Progress:
 
 
 def back(step: str, *tried: str, **changes: Any) -> Progress:
-    return at(step, *tried, direction=Direction.BACK, serial=1, **changes)
+    return at(step, *tried, **{"direction": Direction.BACK, "serial": 1, **changes})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import pytest
 
 from reconciler.model.command import Answer, Command, NoAnswer, Skip, Skipped
-from reconciler.model.move import Direction, Reason, Status
-from reconciler.moves import machine, recipe
-from reconciler.moves.step import DONE, READY, Mark, Verdict, wait, wrong
+from reconciler.model.move import Direction, Progress, Reason, Status
+from reconciler.moves import guards, machine, recipe
+from reconciler.moves.step import DONE, READY, Mark, Verdict, in_doubt, wait, wrong
 from tests.moves.journeys import at, back, move, provision
 from tests.planning.site import NOW
 
@@ -141,9 +142,12 @@ def test_a_target_that_ran_turns_the_journey_forward_again() -> None:
 
 def test_the_way_back_can_start_over() -> None:
     verdict = Verdict(Mark.WRONG, "gone", start_over=True)
-    decision = machine.decide(ORDER, back("back-source-still", reason=Reason.DEADLINE), verdict, NOW)
+    decision = machine.decide(ORDER, back("back-source-still", reason=Reason.DEADLINE), verdict, later(5))
     assert isinstance(decision, machine.GoOn)
     assert (decision.progress.step, decision.progress.reason) == ("back-target-fence", Reason.DEADLINE)
+    assert decision.progress.step_began == later(5), "its deadlines begin anew"
+    onwards = machine.decide(ORDER, at("sync"), verdict, NOW)
+    assert onwards.progress.step == "back-target-fence" and onwards.progress.direction is Direction.BACK
 
 
 # -- silence --------------------------------------------------------------------------------------
@@ -152,7 +156,7 @@ def test_the_way_back_can_start_over() -> None:
 def test_silence_is_waited_for_first() -> None:
     decision = machine.decide(ORDER, at("ship"), "no answer", NOW)
     assert isinstance(decision, machine.Pause)
-    assert (decision.progress.unknown_since, decision.progress.status) == (NOW, Status.ACTIVE)
+    assert decision == machine.Pause(at("ship", unknown_since=NOW, detail="no answer"), machine.POLL_S)
     heard = machine.decide(ORDER, decision.progress, wait("x"), later(1))
     assert heard.progress.unknown_since is None
 
@@ -254,3 +258,243 @@ def test_names_of_steps_are_unique() -> None:
             assert len(names) == len(set(names))
     with pytest.raises(KeyError):
         recipe.find(ORDER, Direction.FORWARD, "of another version")
+
+
+# -- the whole decision -----------------------------------------------------------------------------
+
+T1 = later(1000)
+FULL = {
+    "attempts": 1,
+    "detail": "before",
+    "retry_at": later(30),
+    "sync_percent": 40.0,
+    "unknown_since": NOW,
+    "busy_since": later(7),
+    "serial": 3,
+}
+"""Progress with something in every place."""
+HEARD = FULL | {"unknown_since": None}
+FRESH = {"attempts": 0, "retry_at": None, "unknown_since": None, "busy_since": None, "step_began": T1}
+"""What a new step begins with."""
+TURNED = dict(FULL, **FRESH, direction=Direction.BACK, serial=4)
+HELD = {"status": Status.HELD, "retry_at": later(1060)}
+AFTER_GO = ("target-restore", "go")
+
+
+@pytest.mark.parametrize(
+    ("progress", "verdict", "expected"),
+    [
+        (
+            at("connect", "x", **FULL, reason=Reason.BUSY),
+            DONE,
+            machine.GoOn(at("sync", "x", **FULL | FRESH | {"detail": ""})),
+        ),
+        (
+            back("back-source-flip", "x", **FULL | {"serial": 1}, reason=Reason.BUSY),
+            DONE,
+            machine.GoOn(
+                back("back-source-restore", "x", **FULL | FRESH | {"serial": 1}, reason=Reason.BUSY)
+            ),
+        ),
+        (
+            at("target-leftovers", **FULL),
+            DONE,
+            machine.End(
+                at("target-leftovers", **FULL | FRESH | {"status": Status.MOVED, "sync_percent": 100.0})
+            ),
+        ),
+        (
+            back("back-source-still", **FULL | {"serial": 1}, reason=Reason.BUSY),
+            DONE,
+            machine.End(
+                back(
+                    "back-source-still",
+                    **FULL | FRESH | {"serial": 1, "status": Status.BACK, "sync_percent": None},
+                    reason=Reason.BUSY,
+                )
+            ),
+        ),
+        (at("ship", **FULL), READY, machine.Act(at("ship", **HEARD | {"attempts": 2, "retry_at": None}))),
+        (
+            at("ship", **FULL | {"status": Status.HELD, "retry_at": T1}, reason=Reason.DEADLINE),
+            READY,
+            machine.Act(at("ship", **HEARD | {"retry_at": None}, reason=Reason.DEADLINE)),
+        ),
+        (
+            at("ship", **FULL | HELD, reason=Reason.DEADLINE),
+            READY,
+            machine.Pause(at("ship", **HEARD | HELD, reason=Reason.DEADLINE), 60.0),
+        ),
+        (
+            at("connect", **FULL | {"attempts": 3}),
+            READY,
+            machine.GoOn(
+                back(
+                    "back-target-fence",
+                    **TURNED | {"reason": Reason.STEP_FAILED, "detail": "at step connect: before"},
+                )
+            ),
+        ),
+        (
+            at("sync", **FULL),
+            wait("oos", 50.0),
+            machine.Pause(at("sync", **HEARD | {"detail": "oos", "sync_percent": 50.0}), 2.0),
+        ),
+        (
+            at("ship", **FULL, step_began=later(879)),
+            wait("slow"),
+            machine.GoOn(
+                back(
+                    "back-target-fence",
+                    **TURNED | {"reason": Reason.DEADLINE, "detail": "at step ship: after 121 s: slow"},
+                )
+            ),
+        ),
+        (
+            at("ship", **FULL, step_began=later(880)),
+            wait("slow"),
+            machine.Pause(at("ship", **HEARD | {"detail": "slow"}, step_began=later(880)), 2.0),
+        ),
+        (
+            at("ship", **FULL | HELD, reason=Reason.DEADLINE),
+            wait("slow"),
+            machine.Pause(at("ship", **HEARD | HELD | {"detail": "slow"}, reason=Reason.DEADLINE), 2.0),
+        ),
+        (
+            at("go", *AFTER_GO, **FULL),
+            wrong("odd"),
+            machine.Pause(
+                at("go", *AFTER_GO, **HEARD | HELD | {"detail": "odd"}, reason=Reason.OUTCOME_UNKNOWN), 60.0
+            ),
+        ),
+        (
+            at("source-drbd-down", *AFTER_GO, **FULL),
+            wrong("odd"),
+            machine.Pause(
+                at(
+                    "source-drbd-down",
+                    *AFTER_GO,
+                    **HEARD | HELD | {"detail": "odd"},
+                    reason=Reason.PRECONDITION,
+                ),
+                60.0,
+            ),
+        ),
+        (
+            at("go", *AFTER_GO, **FULL),
+            Verdict(Mark.WRONG, "both", two_runners=True),
+            machine.Pause(
+                at(
+                    "go",
+                    *AFTER_GO,
+                    **HEARD | {"detail": "both", "status": Status.HELD, "retry_at": None},
+                    reason=Reason.TWO_RUNNERS,
+                ),
+                60.0,
+            ),
+        ),
+        (
+            back("back-target-destroyed", *AFTER_GO, **FULL | {"serial": 3}, reason=Reason.BUSY),
+            Verdict(Mark.WRONG, "it ran", ran_there=True),
+            machine.GoOn(at("go", *AFTER_GO, **FULL | FRESH | {"detail": "it ran", "serial": 4})),
+        ),
+        (
+            back("back-source-still", *AFTER_GO, **FULL | {"serial": 3}, reason=Reason.BUSY),
+            Verdict(Mark.WRONG, "gone", start_over=True),
+            machine.GoOn(
+                back("back-target-fence", *AFTER_GO, **FULL | FRESH | {"serial": 3}, reason=Reason.BUSY)
+            ),
+        ),
+        (
+            at("ship", **FULL | {"unknown_since": later(941)}),
+            "silent",
+            machine.Pause(at("ship", **FULL | {"unknown_since": later(941), "detail": "silent"}), 2.0),
+        ),
+        (
+            at("ship", **FULL | {"unknown_since": later(940)}),
+            "silent",
+            machine.GoOn(
+                back(
+                    "back-target-fence",
+                    **TURNED | {"reason": Reason.UNREACHABLE, "detail": "at step ship: silent"},
+                )
+            ),
+        ),
+        (
+            at("go", *AFTER_GO, **FULL),
+            "silent",
+            machine.Pause(
+                at("go", *AFTER_GO, **FULL | HELD | {"detail": "silent"}, reason=Reason.OUTCOME_UNKNOWN),
+                60.0,
+            ),
+        ),
+    ],
+)
+def test_whole(progress: Progress, verdict: Verdict | str, expected: machine.Decision) -> None:
+    assert machine.decide(ORDER, progress, verdict, T1) == expected
+
+
+def test_the_whole_of_a_busy_host() -> None:
+    waits = machine.busy(ORDER, at("ship", **FULL | {"busy_since": later(941)}), "busy", T1)
+    kept = at("ship", **FULL | {"busy_since": later(941), "attempts": 0, "detail": "busy"})
+    assert waits == machine.Pause(kept, 2.0)
+    turned = machine.busy(ORDER, at("ship", **FULL | {"busy_since": later(940)}), "busy", T1)
+    expected = back("back-target-fence", **TURNED | {"reason": Reason.BUSY, "detail": "at step ship: busy"})
+    assert turned == machine.Pause(expected, 2.0)
+    held = machine.busy(ORDER, at("go", *AFTER_GO, **FULL), "busy", T1)
+    kept = at("go", *AFTER_GO, **FULL | HELD | {"attempts": 0, "detail": "busy"}, reason=Reason.BUSY)
+    assert held == machine.Pause(kept, 60.0)
+
+
+@pytest.mark.parametrize("progress", [at("sync", **HEARD), back("back-source-flip", **HEARD | {"serial": 4})])
+def test_disks_in_doubt_are_for_a_person(progress: Progress) -> None:
+    held = machine.decide(ORDER, progress, in_doubt("the target may be newer"), T1)
+    kept = {"status": Status.HELD, "retry_at": None, "reason": Reason.DISKS}
+    assert held == machine.Pause(replace(progress, **kept, detail="the target may be newer"), 60.0)
+    again = machine.decide(ORDER, held.progress, wrong("something else as well"), later(99999))
+    assert again == held, "neither going back nor another reason takes it from that person"
+    assert isinstance(machine.decide(ORDER, held.progress, READY, later(99999)), machine.Pause)
+
+
+def test_a_hold_keeps_its_time_until_it_is_due() -> None:
+    held = at("go", *AFTER_GO, **HEARD | HELD, reason=Reason.OUTCOME_UNKNOWN)
+    for now, retry_at in ((later(1059), later(1060)), (later(1060), later(1120))):
+        decision = machine.decide(ORDER, held, wrong("odd"), now)
+        assert decision == machine.Pause(replace(held, detail="odd", retry_at=retry_at), 60.0)
+    alarm = machine.decide(ORDER, held, Verdict(Mark.WRONG, "both", two_runners=True), later(1060)).progress
+    assert alarm.retry_at is None
+
+
+def test_the_whole_after_commands() -> None:
+    busy = at("ship", **FULL, pending=True)
+    calm = replace(busy, pending=False, busy_since=None)
+    assert machine.after(busy, []) == calm
+    assert machine.after(busy, [("xen1", COMMAND, Answer(0, "", ""))]) == calm
+    told = machine.after(busy, [("xen1", COMMAND, Answer(3, "", "no space"))])
+    assert told == replace(calm, detail="xen1: «xl save web1» exited 3: no space")
+    lost = machine.after(busy, [("xen1", COMMAND, Answer(3, "", "x")), ("xen2", COMMAND, NoAnswer("cut"))])
+    assert (lost.serial, lost.detail) == (4, "xen1: «xl save web1» exited 3: x")
+    skipped = machine.after(busy, [("xen2", COMMAND, Skipped(Skip.BUSY))])
+    assert skipped.serial == 3 and skipped.detail.startswith("xen2: ")
+
+
+def test_what_is_uncertain_counts_once() -> None:
+    lost = [("xen1", COMMAND, NoAnswer("cut"))]
+    with guards.without("late"):
+        assert machine.after(at("ship", serial=3), lost).serial == 3
+    assert machine.recovered(at("ship", serial=3, attempts=0, pending=True)) == at("ship", serial=4)
+
+
+def test_the_words_of_the_guard() -> None:
+    fine = ("xen1", COMMAND, Answer(0, "", ""))
+    stale = [fine, ("xen2", COMMAND, Skipped(Skip.STALE_EPOCH, "epoch 1 is older than 2"))]
+    assert machine.stale(stale) == "xen2: the host knows a newer epoch of the domain: epoch 1 is older than 2"
+    busy = machine.still_busy([fine, ("xen2", COMMAND, Skipped(Skip.BUSY, "pid 7"))])
+    assert busy is not None and busy.startswith("xen2: ") and "pid 7" in busy
+    held = machine.hold_stale(at("ship", **HEARD), "newer", T1)
+    kept = at(
+        "ship",
+        **HEARD | {"status": Status.HELD, "detail": "newer", "retry_at": None},
+        reason=Reason.STALE_EPOCH,
+    )
+    assert held == machine.Pause(kept, 60.0)

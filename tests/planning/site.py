@@ -1,4 +1,7 @@
-"""Hosts as a survey shows them, to be changed fact by fact; and a situation around them."""
+"""Hosts as a survey shows them, to be changed fact by fact; and a situation around them.
+
+What can differ between two hosts does: volume group, device numbers and node name.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,14 @@ NOW = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
 UUID = "6f0c9d3e-1b5a-4c8e-9a77-0000000000a1"
 HOSTS = {
     "xen1": Host("xen1", "10.0.2.1", "10.99.0.1"),
-    "xen2": Host("xen2", "10.0.2.2", "10.99.0.2"),
+    "xen2": Host("xen2", "10.0.2.2", "10.99.0.2", volume_group="fast"),
     "xen3": Host("xen3", "10.0.2.3", "10.99.0.3"),
 }
 CAPS = "078bfbfd:80982201"
 
 
-def volume(name: str, mib: int = 512, minor: int = 0, **changes: Any) -> Volume:
-    whole = Volume("vg", name, f"uuid-{name}", mib * MIB, frozenset(), (253, minor), True, True)
+def volume(name: str, mib: int = 512, minor: int = 0, group: str = "vg", **changes: Any) -> Volume:
+    whole = Volume(group, name, f"uuid-{name}", mib * MIB, frozenset(), (253, minor), True, True)
     return replace(whole, **changes)
 
 
@@ -49,13 +52,13 @@ def empty(host: str) -> View:
     """A host with nothing on it."""
     facts: dict[Query[Any], Any] = {
         files.BOOT_ID: f"boot-{host}",
-        files.NODE: host,
+        files.NODE: f"{host}.example",
         xl.INFO: XenInfo(host, "4.17.5", 4096, ("xen-3.0-x86_64",), CAPS),
         xl.DOMAINS: (),
         xl.CONFIGS: (),
         xl.VBDS: (),
         lvm.VOLUMES: (),
-        lvm.GROUPS: (VolumeGroup("vg", 64 << 30, 32 << 30, 4 * MIB),),
+        lvm.GROUPS: (VolumeGroup(HOSTS[host].volume_group, 64 << 30, 32 << 30, 4 * MIB),),
         drbd.VERSION: "8.4.11",
         drbd.RESOURCES: (),
         files.LINKS: {},
@@ -90,7 +93,8 @@ def running(host: str = "xen1", name: str = "web1") -> View:
     view = empty(host)
     view = changed(view, xl.DOMAINS, (seen(name),))
     view = changed(view, xl.CONFIGS, (config(name),))
-    volumes = (volume(f"{name}-root"), volume(f"{name}-data", 260, 1))
+    group = HOSTS[host].volume_group
+    volumes = (volume(f"{name}-root", group=group), volume(f"{name}-data", 260, 1, group))
     view = changed(view, lvm.VOLUMES, volumes)
     view = changed(view, files.LINKS, {f"/etc/xen/disks/{v.name}": v.path for v in volumes})
     paths = frozenset({f"/etc/xen/{name}.cfg"}), frozenset({f"/etc/xen/auto/{name}.cfg"})

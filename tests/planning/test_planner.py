@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.commands import files, xl
-from reconciler.model.facts import DomainState, View
+from reconciler.model.facts import DomainState, Unknown, View
 from reconciler.model.move import CLAIMS, Direction, Kind, Order, Progress, Reason, Status
 from reconciler.model.placement import Desired, DiskSource, Domain, NewDisk, Policy, Problem, Provision
 from reconciler.model.plan import Item, ItemKind
@@ -53,7 +53,7 @@ def test_a_move() -> None:
     made = item.order
     assert made is not None and item.prediction is made.prediction
     assert (made.kind, made.epoch, made.uuid, made.port) == (Kind.MOVE, 1, UUID, 7800)
-    assert (made.source_node, made.target_node) == ("xen1", "xen2")
+    assert (made.source_node, made.target_node) == ("xen1.example", "xen2.example")
     assert (made.source_boot, made.target_boot) == ("boot-xen1", "boot-xen2")
     assert [(d.device, d.volume, d.minor) for d in made.disks] == [
         ("xvda", "web1-root", 100),
@@ -91,6 +91,15 @@ def test_a_domain_left_on_drbd_is_remarked_upon() -> None:
     item = one(situation(changed(running("xen2"), files.LINKS, links)))
     assert item.kind is ItemKind.IN_PLACE
     assert [note for note in item.notes if "DRBD without a peer on xen2" in note]
+
+
+def test_whether_it_is_left_on_drbd_is_not_said_where_it_is_not_known() -> None:
+    links = {"/etc/xen/disks/web1-root": "/dev/drbd100", "/etc/xen/disks/web1-data": "/dev/drbd101"}
+    there = changed(running("xen2"), files.LINKS, links)
+    unread = changed(there, files.LINKS, Unknown("find: no answer"))
+    for view in (unread, changed(there, xl.CONFIGS, ())):
+        item = one(situation(view))
+        assert (item.kind, item.notes) == (ItemKind.IN_PLACE, ())
 
 
 def test_the_epoch_is_newer_than_any_seen() -> None:
@@ -248,6 +257,16 @@ def test_turns_are_taken() -> None:
     assert not {d.minor for d in first.disks} & {d.minor for d in second.disks}
 
 
+def test_a_domain_that_a_person_holds_is_planned_and_not_begun() -> None:
+    given = replace(two(), held={"web1": "held by the operator"})
+    first, second = plan(given).items
+    assert (first.kind, first.why) == (ItemKind.LATER, "held by the operator")
+    assert first.order is not None, "the plan shows what would be done"
+    assert second.kind is ItemKind.MOVE, "it takes nobody's turn"
+    absent = replace(situation(), held={"web1": "held by the operator"})
+    assert one(absent).kind is ItemKind.REFUSED, "there is nothing to hold"
+
+
 def test_a_move_under_way_takes_its_turn_and_goes_on() -> None:
     given = replace(two(), active=((order(), progress()),))
     assert [item.kind for item in plan(given).items] == [ItemKind.CARRY_ON, ItemKind.LATER]
@@ -302,6 +321,14 @@ def test_what_ends_the_waiting() -> None:
     assert one(situation(running(), past=[past(1, domain="other")])).kind is ItemKind.MOVE
     wanted = (Domain("web1", "xen2", provision=PROVISION),)
     assert one(situation(wanted=wanted, past=[past(1)])).kind is ItemKind.LATER
+
+
+def test_a_move_that_was_aborted_is_no_failure() -> None:
+    aborted = past(1)
+    aborted = replace(aborted, progress=replace(aborted.progress, reason=Reason.ABORTED))
+    assert one(situation(running(), past=[aborted, past(2), past(3), past(4)])).kind is ItemKind.MOVE
+    item = one(situation(running(), past=[past(1), aborted, past(2), past(3)]))
+    assert item.kind is ItemKind.LATER and "went back 1 times" in item.why
 
 
 def test_predictions_learn() -> None:

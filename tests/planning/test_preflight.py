@@ -16,7 +16,7 @@ from tests.planning.site import CAPS, changed, config, empty, resource, running,
 
 MIB = 1024**2
 SAVED = {"/var/lib/xen/save/web1": 9, "/var/lib/xen/save/web2": 9}
-SMALL = (VolumeGroup("vg", 64 << 30, 8 * MIB, 4 * MIB),)
+SMALL = (VolumeGroup("fast", 64 << 30, 8 * MIB, 4 * MIB),)
 
 
 def why(*views: View) -> str:
@@ -47,10 +47,14 @@ def info(**changes: Any) -> Any:
         (xl.INFO, info(version="new"), "same or the next minor version only"),
         (xl.INFO, info(hw_caps="078bfbfd:00000001"), "lacks CPU features that xen1 has (hw_caps words 1)"),
         (drbd.VERSION, "9.2.3", "xen2 runs DRBD 9.2.3"),
-        (lvm.GROUPS, (), "xen2 has no volume group vg"),
-        (lvm.GROUPS, SMALL, "volume group vg has 8388608 bytes free"),
-        (lvm.VOLUMES, (volume("web1-root"),), "/dev/vg/web1-root exists and is never reused"),
-        (lvm.VOLUMES, (volume("web1-data-drbdmd"),), "/dev/vg/web1-data-drbdmd exists and is never"),
+        (lvm.GROUPS, (), "xen2 has no volume group fast"),
+        (lvm.GROUPS, SMALL, "volume group fast has 8388608 bytes free"),
+        (lvm.VOLUMES, (volume("web1-root", group="fast"),), "/dev/fast/web1-root exists and is never reused"),
+        (
+            lvm.VOLUMES,
+            (volume("web1-data-drbdmd", group="fast"),),
+            "/dev/fast/web1-data-drbdmd exists and is never",
+        ),
         (files.LINKS, {"/etc/xen/disks/web1-root": "/dev/x"}, "web1-root already points to /dev/x"),
         (
             files.CONFIG_FILES,

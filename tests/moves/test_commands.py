@@ -1,0 +1,187 @@
+"""What each step sends, word for word, to whom and with which time-out: `commands.txt` beside this file.
+
+The world that follows is the simulator's and the lab's to judge. This says that nothing else is sent than
+what was read there by a person. `python -m tests.moves.test_commands` writes the file anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.model.facts import Connection, DiskState, Role, View
+from reconciler.model.move import Direction, Order, Progress
+from reconciler.model.placement import DiskSource
+from reconciler.moves import recipe
+from tests.moves.journeys import at, back
+from tests.moves.test_steps import (
+    BESIDE,
+    GO_S,
+    GONE,
+    MADE,
+    METADATA,
+    MIRRORED,
+    NEW,
+    NEW_TEXT,
+    ORDER,
+    PAUSED,
+    QUIET_S,
+    QUIET_T,
+    RESTORED,
+    RUNS_S,
+    RUNS_T,
+    S,
+    T,
+    acts,
+    has,
+    images,
+    links,
+    rebooted,
+    res,
+    with_res,
+)
+from tests.planning.site import changed, empty
+
+FILE = Path(__file__).with_name("commands.txt")
+RES_FILE = {"/etc/drbd.d/xr-web1.res": 9}
+Case = tuple[Progress, View, View]
+
+
+def filed(view: View) -> View:
+    return changed(view, files.RESOURCE_FILES, RES_FILE)
+
+
+def forward() -> Iterator[Case]:
+    no_file = changed(S, files.text_of("/etc/drbd.d/xr-web1.res"), None)
+    no_file_there = changed(T, files.text_of("/etc/drbd.d/xr-web1.res"), None)
+    alone = res(Role.SECONDARY, Role.UNKNOWN, connection=Connection.CONNECTING)
+    diskless = res(Role.SECONDARY, volume={"disk": DiskState.DISKLESS})
+    gone_t = has(T, None)
+    yield at("take-epoch"), S, T
+    yield at("source-drbd-copies"), changed(S, drbd.COPIES, False), T
+    yield at("source-metadata"), S, T
+    yield at("source-resource-file"), no_file, T
+    yield at("source-drbd-up"), S, T
+    yield at("source-drbd-up"), with_res(S, diskless), T
+    yield at("source-drbd-primary"), with_res(S, alone), T
+    yield at("attach-suspend"), RUNS_S, T
+    yield at("attach-flip"), GONE, T
+    yield at("attach-restore"), images(links(GONE, "drbd"), attach=9), T
+    yield at("attach-unpause"), has(S, PAUSED), T
+    yield at("attach-drop-image"), images(RUNS_S, attach=9), T
+    yield at("target-volumes"), S, changed(T, lvm.VOLUMES, ())
+    yield at("target-volumes"), S, changed(T, lvm.VOLUMES, T.get(lvm.VOLUMES)[1:])
+    yield at("target-resource-file"), S, no_file_there
+    yield at("source-resource-file-again"), no_file, T
+    yield at("target-drbd-up"), S, T
+    yield at("target-drbd-up"), S, with_res(T, diskless)
+    yield at("target-links"), S, T
+    yield at("target-config"), S, changed(T, files.text_of(ORDER.config_path), None)
+    yield at("connect"), with_res(S, res(connection=Connection.CONNECTING)), BESIDE
+    yield at("source-autostart-off"), S, T
+    yield at("cutover-suspend"), MIRRORED, T
+    yield at("ship"), images(GONE, cutover=9), T
+    yield at("source-demote"), with_res(GONE, res()), BESIDE
+    yield at("target-drbd-down"), QUIET_S, QUIET_T
+    yield at("target-flip"), S, links(gone_t, "drbd")
+    yield at("target-restore"), GONE, images(links(gone_t, "volumes"), cutover=9)
+    yield at("go"), GO_S, has(T, PAUSED)
+    yield at("go", "go"), GO_S, rebooted(gone_t)
+    yield at("target-runs", "go"), S, rebooted(gone_t)
+    yield at("target-runs", "go"), S, rebooted(has(T, PAUSED))
+    yield at("target-autostart"), S, T
+    yield at("source-drbd-down"), with_res(GONE, res(Role.SECONDARY)), RUNS_T
+    yield at("source-links-removed"), GONE, RUNS_T
+    yield at("source-volumes-removed"), changed(GONE, lvm.VOLUMES, (*S.get(lvm.VOLUMES), *METADATA)), RUNS_T
+    yield at("source-image-removed"), images(GONE, cutover=9), RUNS_T
+    yield at("target-image-removed"), GONE, images(RUNS_T, cutover=9)
+    yield at("target-leftovers"), S, filed(T)
+
+
+def backward() -> Iterator[Case]:
+    yield back("back-target-fence", *RESTORED), S, T
+    yield back("back-target-destroyed", *RESTORED), GONE, has(T, PAUSED)
+    yield back("back-source-fence"), S, T
+    yield (
+        back("back-source-wrong-destroyed", "attach-suspend"),
+        images(has(S, PAUSED, on="else"), attach=9),
+        T,
+    )
+    yield back("back-source-drbd-down"), with_res(GONE, res()), T
+    yield back("back-source-flip"), links(GONE, "drbd"), T
+    yield back("back-source-restore", "attach-suspend"), images(GONE, attach=9), T
+    yield back("back-source-restore", "attach-suspend", "cutover-suspend"), images(GONE, cutover=9), T
+    yield back("back-source-restore", "attach-suspend"), rebooted(images(GONE, attach=9)), T
+    yield back("back-source-restore"), rebooted(GONE), T
+    yield back("back-source-unpause"), has(S, PAUSED), T
+    yield back("back-source-autostart"), empty("xen1"), T
+    left = changed(images(RUNS_S, cutover=9), lvm.VOLUMES, (*S.get(lvm.VOLUMES), *METADATA))
+    yield back("back-source-leftovers"), filed(left), T
+    yield back("back-target-fence-late"), S, T
+    yield back("back-target-drbd-down"), S, BESIDE
+    there = changed(links(has(T, None), "drbd"), files.text_of(ORDER.config_path), ORDER.config_text)
+    there = filed(images(there, cutover=9))
+    yield back("back-target-cleaned", "target-links", "target-config"), S, there
+    yield back("back-target-cleaned"), S, there
+
+
+def new() -> Iterator[tuple[Case, Order]]:
+    nowhere, source = empty("xen2"), empty("xen1")
+    marked = [replace(v, tags=v.tags | {"xr.populated"}) for v in MADE.get(lvm.VOLUMES)]
+    full = changed(MADE, lvm.VOLUMES, tuple(marked))
+    assert NEW.provision is not None
+    (disk,) = NEW.provision.disks
+    unpacked = replace(disk, source=DiskSource(tarball="/t.tar"))
+    auto = changed(MADE, files.CONFIG_FILES, S.get(files.CONFIG_FILES))
+    there = changed(changed(auto, NEW_TEXT, NEW.config_text), xl.DOMAINS, (PAUSED,))
+    for case in (
+        (at("take-epoch"), source, nowhere),
+        (at("new-volumes"), source, nowhere),
+        (at("new-links"), source, nowhere),
+        (at("populate"), source, MADE),
+    ):
+        yield case, NEW
+    tarball = replace(NEW, provision=replace(NEW.provision, disks=(unpacked,)))
+    yield (at("populate"), source, MADE), tarball
+    for case in (
+        (at("new-config"), source, changed(MADE, NEW_TEXT, None)),
+        (at("create"), source, full),
+        (at("new-autostart"), source, full),
+        (at("start"), source, rebooted(full)),
+        (at("new-untagged"), source, full),
+        (back("back-target-fence"), source, full),
+        (back("back-provision-removed", "new-links", "new-config", "create", "new-autostart"), source, there),
+        (back("back-provision-removed"), source, changed(MADE, NEW_TEXT, NEW.config_text)),
+    ):
+        yield case, NEW
+
+
+def told() -> str:
+    lines = []
+    for (progress, source, target), order in (
+        *((case, ORDER) for case in (*forward(), *backward())),
+        *new(),
+    ):
+        lines.append(f"{progress.step} {' '.join(sorted(progress.tried))}".rstrip())
+        for side, command in acts(progress, source, target, order):
+            lines.append(f"  {order.host(side).name} {command.timeout_s:g}s: {' '.join(command.argv)}")
+            lines += [f"    | {line}" for line in command.stdin.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def test_every_step_sends_what_is_written_down() -> None:
+    assert told() == FILE.read_text()
+
+
+def test_nothing_is_left_out() -> None:
+    waits = {"sync", "cutover-ready", "target-runs-on", "back-source-still"}
+    shown = {line.split()[0] for line in FILE.read_text().splitlines() if line[0] != " "}
+    for order in (ORDER, NEW):
+        for way in Direction:
+            assert {step.name for step in recipe.steps(order.kind, way)} <= shown | waits
+
+
+if __name__ == "__main__":
+    FILE.write_text(told())
