@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint sim sim-pairs lab lab-faults lab-moves lab-down fuzz clean
+.PHONY: help demo test lint coverage mutation sim sim-pairs lab lab-faults lab-moves lab-down fuzz clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,10 +22,20 @@ test: lint  ## All checks and tests, with a real move between two real Xen hosts
 	$(BIN)/python -m tests.lab prepare
 	@# The emulated hosts leave much of the machine idle: everything else runs beside them.
 	@log=$$(mktemp); \
-	$(BIN)/python -m pytest -m "not lab" >$$log 2>&1 & rest=$$!; \
+	$(MAKE) --no-print-directory coverage >$$log 2>&1 & rest=$$!; \
 	$(BIN)/python -m pytest -m lab -v; lab=$$?; \
 	wait $$rest; status=$$?; cat $$log; rm -f $$log; \
 	[ $$lab = 0 ] && [ $$status = 0 ]
+
+coverage: $(STAMP)  ## All tests that need no lab, and the branches they must reach
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not lab"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='reconciler/planning/*,reconciler/moves/*' --fail-under=100
+	$(BIN)/coverage report --fail-under=90
+
+mutation: $(STAMP)  ## Change planning and moves in every small way: do tests notice? Options, such as --seconds 600, in ARGS
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -62,4 +72,4 @@ fuzz: $(STAMP)  ## Fuzz every parser and check of input, guided by coverage, eac
 	$(BIN)/python -m tests.fuzz all --seconds $(SECONDS)
 
 clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .coverage .coverage.* mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -275,9 +275,9 @@ def test_an_error_elsewhere_outweighs_a_refusal() -> None:
     ids=["anchors", "fields", "unknown hosts", "claims", "fields of a domain", "long name"],
 )
 def test_hostile_documents_cost_bounded_time_and_words(texts: list[str]) -> None:
-    began = time.monotonic()
+    began_s = time.process_time()  # not the clock on the wall: the machine may be busy
     loaded = documents.read({f"{i}.yaml": text.encode() for i, text in enumerate([HOSTS, *texts])}, COMMIT)
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began_s < 30
     assert 1 <= len(loaded.problems) <= documents.MAX_PROBLEMS + 1
     assert all(len(text) < 1000 for text in told(loaded))
 
