@@ -89,7 +89,7 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
             return Act(replace(progress, status=Status.ACTIVE, attempts=attempts + 1, retry_at=None))
         case Mark.WAIT:
             waited_s = (now - progress.step_began).total_seconds()
-            progress = replace(progress, sync_percent=_sync(step, verdict, progress), detail=verdict.why)
+            progress = replace(progress, sync_percent=_sync(verdict, progress), detail=verdict.why)
             if waited_s > step.deadline_s(order) and progress.status is not Status.HELD:
                 why = f"after {waited_s:.0f} s: {verdict.why}"
                 return _fail(order, progress, step, Reason.DEADLINE, why, verdict, now)
@@ -97,7 +97,7 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
     return _fail(order, progress, step, Reason.PRECONDITION, verdict.why, verdict, now)  # WRONG
 
 
-def _sync(step: Step, verdict: Verdict, progress: Progress) -> float | None:
+def _sync(verdict: Verdict, progress: Progress) -> float | None:
     return verdict.sync_percent if verdict.sync_percent is not None else progress.sync_percent
 
 

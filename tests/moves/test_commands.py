@@ -166,7 +166,9 @@ def told() -> str:
     ):
         lines.append(f"{progress.step} {' '.join(sorted(progress.tried))}".rstrip())
         for side, command in acts(progress, source, target, order):
-            lines.append(f"  {order.host(side).name} {command.timeout_s:g}s: {' '.join(command.argv)}")
+            lines.append(
+                f"  {side.value} {order.host(side).name} {command.timeout_s:g}s: {' '.join(command.argv)}"
+            )
             lines += [f"    | {line}" for line in command.stdin.splitlines()]
     return "\n".join(lines) + "\n"
 

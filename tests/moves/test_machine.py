@@ -28,6 +28,7 @@ def test_begin() -> None:
         Direction.FORWARD,
         Status.ACTIVE,
     )
+    assert progress == Progress(Direction.FORWARD, "take-epoch", Status.ACTIVE, 0, NOW)
     assert machine.begin(provision(), NOW).step == "take-epoch"
 
 
@@ -482,7 +483,38 @@ def test_what_is_uncertain_counts_once() -> None:
     lost = [("xen1", COMMAND, NoAnswer("cut"))]
     with guards.without("late"):
         assert machine.after(at("ship", serial=3), lost).serial == 3
-    assert machine.recovered(at("ship", serial=3, attempts=0, pending=True)) == at("ship", serial=4)
+    for attempts, left in ((0, 0), (1, 0), (2, 1)):
+        found = machine.recovered(at("ship", serial=3, attempts=attempts, pending=True))
+        assert found == at("ship", serial=4, attempts=left)
+
+
+def test_every_step_has_a_claim_of_its_own() -> None:
+    sent = machine.acting(at("ship", "sync", **FULL), recipe.find(ORDER, Direction.FORWARD, "ship"))
+    assert sent == at("ship", "sync", "ship", **FULL | {"serial": 4}, pending=True)
+
+
+def test_a_host_that_knows_a_newer_claim_ends_all_trying() -> None:
+    verdict = Verdict(Mark.WRONG, "epoch 9 is known", stale=True)
+    for progress in (at("ship", **HEARD), back("back-target-fence", **HEARD)):
+        decision = machine.decide(ORDER, progress, verdict, T1)
+        kept = {"status": Status.HELD, "retry_at": None, "reason": Reason.STALE_EPOCH}
+        assert decision == machine.Pause(replace(progress, **kept, detail="epoch 9 is known"), 60.0)
+    held = at("ship", **HEARD | HELD, reason=Reason.DEADLINE)
+    kept = {"status": Status.HELD, "retry_at": later(1060), "reason": Reason.STALE_EPOCH, "detail": "newer"}
+    assert machine.hold_stale(held, "newer", T1).progress == replace(held, **kept)
+
+
+def test_a_deadline_after_go_goes_back_only_from_a_copy_that_never_ran() -> None:
+    late = at("go", *AFTER_GO, step_began=later(-5))
+    for verdict, way in (
+        (wait("slow"), Direction.FORWARD),
+        (Verdict(Mark.WAIT, "slow", never_ran=True), Direction.BACK),
+    ):
+        decision = machine.decide(ORDER, late, verdict, later(116))
+        assert decision.progress.direction is way
+        assert decision.progress.reason is (
+            Reason.DEADLINE if way is Direction.BACK else Reason.OUTCOME_UNKNOWN
+        )
 
 
 def test_the_words_of_the_guard() -> None:

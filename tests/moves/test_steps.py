@@ -479,7 +479,7 @@ def test_ready_for_cutover() -> None:
     assert why(progress, MIRRORED, rebooted(BESIDE)) == "xen2 has rebooted since web1-1 was planned"
     assert why(progress, with_res(RUNS_S, res()), BESIDE) == "web1 does not run on DRBD on xen1"
     assert why(progress, with_res(GONE, res()), BESIDE) == "web1 does not run on DRBD on xen1"
-    for name in ("web1", "web1--incoming"):
+    for name in ("web1", "web1--incoming", "web1--migratedaway"):
         other = changed(BESIDE, xl.DOMAINS, (replace(PAUSED, name=name),))
         assert f"already has a domain {name}" in why(progress, MIRRORED, other)
     unlike = changed(BESIDE, xl.DOMAINS, (replace(PAUSED, name="web10"),))

@@ -126,17 +126,19 @@ def test_a_volume_name_that_leaves_no_room(name: str) -> None:
     assert "cannot be moved under that name" in why(view)
 
 
-def attached(minors: tuple[int, ...] = (7, 8)) -> View:
+def attached(minors: tuple[int, ...] = (7, 8), on: tuple[int, ...] = (7, 8)) -> View:
     """The domain already runs on DRBD, as an earlier move left it."""
     view = changed(running(), drbd.RESOURCES, (resource(minors=minors),))
-    links = {"/etc/xen/disks/web1-root": "/dev/drbd7", "/etc/xen/disks/web1-data": "/dev/drbd8"}
-    return changed(view, files.LINKS, links)
+    names = ("/etc/xen/disks/web1-root", "/etc/xen/disks/web1-data")
+    return changed(view, files.LINKS, {name: f"/dev/drbd{on[number]}" for number, name in enumerate(names)})
 
 
 def test_a_domain_on_drbd_keeps_its_minors() -> None:
     order = plan(situation(attached())).items[0].order
     assert order is not None and [disk.minor for disk in order.disks] == [7, 8]
-    assert "not its resource xr-web1" in why(attached((7, 9)))
+    assert why(attached((7, 9))) == "web1 on xen1 runs on DRBD devices that are not its resource xr-web1"
+    first = plan(situation(attached((0, 8), (0, 8)))).items[0].order
+    assert first is not None and [disk.minor for disk in first.disks] == [0, 8]
 
 
 def test_its_metadata_needs_no_second_room() -> None:
