@@ -106,7 +106,8 @@ class Cycle:
         except SourceError as error:
             return Intent(self._last_good(), None, trouble=str(error))
         if loaded.desired is not None:
-            self.journal.remember(LAST_GOOD, loaded.desired.commit)
+            if loaded.desired.commit != in_force:
+                self.journal.remember(LAST_GOOD, loaded.desired.commit)
             return Intent(loaded.desired, loaded.desired.commit)
         return Intent(self._last_good(), loaded.commit, loaded.problems)
 
@@ -180,8 +181,16 @@ class Cycle:
             ),
             now=self.clock.now(),
             salt=self._salt,
-            held={name: hold.text for name, hold in self.desk.holds(desired.commit).items()},
+            held=self._kept_back(desired),
         )
+
+    def _kept_back(self, desired: Desired) -> dict[str, str]:
+        """Domains for which no new journey may begin, and why."""
+        full = self.journal.room()
+        if full is not None:
+            log.error("no new move is begun: %s", full)
+        everybody = dict.fromkeys(desired.domains, f"no new move is begun: {full}") if full else {}
+        return everybody | {name: hold.text for name, hold in self.desk.holds(desired.commit).items()}
 
     def start(self) -> int:
         """Turn back what is not wanted any more, begin what the plan asks for; how many were begun."""

@@ -18,16 +18,18 @@ from watchdog.observers import Observer
 from reconciler.clock import Clock, SystemClock
 from reconciler.config import Config
 from reconciler.cycle import ATTEND_S, Cycle, Intent
-from reconciler.errors import InputError
+from reconciler.errors import InputError, JournalFull
 from reconciler.execution.ssh import SshRunner
 from reconciler.model.plan import Plan
 from reconciler.moves.journal import Journal
+from reconciler.moves.reserve import Reserve
 from reconciler.source import git
 
 log = logging.getLogger("reconciler")
 DEBOUNCE_S = 0.1
 PATIENCE = 3
 PATIENCE_S = 2.0
+FULL_RETRY_S = 5.0
 
 
 def notify(state: str) -> None:
@@ -104,13 +106,21 @@ class Daemon:
         self._wake = wake
 
     def run(self) -> None:
-        """Until stopped. Raises JournalError: without a journal nothing may be changed."""
+        """Until stopped. Raises JournalError: without a journal nothing may be changed.
+
+        A full disk is waited for: what was sent and not recorded is treated as after a restart.
+        """
         notify("READY=1")
         while not self._stop.is_set():
             self._wake.clear()
             began = self._clock.monotonic_s()
-            self._pass()
-            self._carry_on(began)
+            try:
+                self._pass()
+                self._carry_on(began)
+            except JournalFull as error:
+                log.error("nothing is changed on any host until there is room: %s", error)
+                notify("STATUS=the journal's disk is full\nWATCHDOG=1")
+                self._stop.wait(FULL_RETRY_S)
         notify("STOPPING=1")
 
     def _sleep(self, seconds: float) -> None:
@@ -154,7 +164,9 @@ class Daemon:
 def opened(config: Config, clock: Clock) -> Iterator[Cycle]:
     """Everything a pass needs, taken down in order at the end."""
     with only_one(config.state_dir):
-        journal = Journal(config.state_dir / "journal.sqlite")
+        journal = Journal(
+            config.state_dir / "journal.sqlite", reserve=Reserve(config.state_dir / "journal.reserve")
+        )
         runner = SshRunner({}, config.ssh.key_file, config.ssh.known_hosts_file, config.ssh.connect_timeout_s)
         cycle = Cycle(config, journal, runner, clock)
         try:

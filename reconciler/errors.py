@@ -32,6 +32,10 @@ class JournalError(ReconcilerError):
     """The journal cannot be read or written: nothing may be changed on any host."""
 
 
+class JournalFull(JournalError):
+    """The journal's disk is full, and its reserve is used up or not whole: wait until there is room."""
+
+
 class HostKeyError(ReconcilerError):
     """A host showed an unknown or changed key; its facts are unknown until a human looks."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,6 +140,31 @@ def test_a_repository_that_is_away_keeps_the_last_good_commit_in_force(site: Sit
     away.rename(site.repository)
     os.kill(site.pid, signal.SIGHUP)
     site.wait("the repository again", lambda r: not r["commit"]["error"], 30)
+
+
+def test_with_a_full_disk_nothing_begins_and_the_daemon_lives(
+    fleet: Handle, site: Site, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    options = f"size=8m,uid={os.geteuid()}"
+    subprocess.run([*sudo, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(state)], check=True)
+    try:
+        site.config_file.write_text(site.config_file.read_text() + f"report_file: {tmp_path}/report.json\n")
+        site.report_file = tmp_path / "report.json"
+        site.place(web1="xen2")
+        site.start()
+        report = site.wait("why nothing begins", lambda r: entry(r).get("state") == "later", 30)
+        assert "no room is kept there for the journal" in entry(report)["why"]
+        assert report["history"] == []
+        subprocess.run([*sudo, "mount", "-o", "remount,size=40m", str(state)], check=True)
+        os.kill(site.pid, signal.SIGHUP)
+        site.wait("web1 on xen2", at("xen2"), 60)
+        assert site.stop() == 0
+    finally:
+        site.close()
+        subprocess.run([*sudo, "umount", str(state)], check=True)
 
 
 def test_a_changed_mind_before_the_cutover_goes_back(site: Site, fleet: Handle) -> None:

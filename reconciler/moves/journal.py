@@ -19,9 +19,12 @@ from typing import Any
 
 from cattrs.preconf.json import make_converter
 
-from reconciler.errors import JournalError
+from reconciler.errors import JournalError, JournalFull
 from reconciler.model.move import Order, Progress
 from reconciler.model.stamp import stamp, unstamp
+from reconciler.moves import recipe
+from reconciler.moves.reserve import Reserve
+from reconciler.moves.transaction import Transaction, is_full, with_room
 
 SCHEMA = 1
 _TABLES = """
@@ -79,44 +82,67 @@ class Journal:
     an empty journal that forgets.
     """
 
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False, reserve: Reserve | None = None) -> None:
         self._lock = threading.Lock()
         self._forgets = read_only
+        self._reserve = reserve
         try:
             self._db = _open(path, read_only=read_only)
-            self._check_schema(path, read_only=read_only)
+            try:
+                with_room(self._reserve, lambda: self._check_schema(path))
+                if not read_only:
+                    with_room(self._reserve, lambda: self._make_ready(path))
+            except BaseException:
+                self._db.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             text = f"{path}: {error}; nothing is changed on any host until it can be read"
-            raise JournalError(text) from error
+            raise (JournalFull if is_full(error) else JournalError)(text) from error
 
-    def _check_schema(self, path: Path | None, *, read_only: bool) -> None:
-        if not read_only:
-            self._db.executescript(_TABLES)
+    def _check_schema(self, path: Path | None) -> None:
+        """Before anything is written. A file without tables is a new one."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name='meta'").fetchone():
+            return
         row = self._db.execute("SELECT value FROM meta WHERE key='schema'").fetchone()
-        if row is None:
-            self._db.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
-        elif row[0] != str(SCHEMA):
+        if row is not None and row[0] != str(SCHEMA):
             raise JournalError(
                 f"{path} was written by another version (schema {row[0]}, this one reads {SCHEMA}); "
                 "install the version that wrote it"
             )
 
+    def _make_ready(self, path: Path | None) -> None:
+        if path is not None:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA foreign_keys=ON")
+        self._db.executescript(_TABLES)
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+
     def close(self) -> None:
         self._db.close()
 
+    def room(self) -> str | None:
+        """Make the reserve whole again; None, or why no new journey may begin."""
+        if self._reserve is None:
+            return None
+        with self._lock:
+            return self._reserve.fill()
+
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def _write(self) -> Iterator[Transaction]:
         with self._lock:
             try:
-                self._db.execute("BEGIN IMMEDIATE")
+                transaction = Transaction(self._db, self._reserve)
+                transaction.execute("BEGIN IMMEDIATE")
                 try:
-                    yield self._db
+                    yield transaction
+                    transaction.execute("COMMIT")
                 except BaseException:
-                    self._db.execute("ROLLBACK")
+                    transaction.undo()
                     raise
-                self._db.execute("COMMIT")
             except sqlite3.Error as error:
-                raise JournalError(f"the journal cannot be written: {error}") from error
+                text = f"the journal cannot be written: {error}"
+                raise (JournalFull if is_full(error) else JournalError)(text) from error
 
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._lock:
@@ -140,7 +166,9 @@ class Journal:
         return rows[0][0] if rows else None
 
     def begin(self, order: Order, progress: Progress, now: datetime.datetime) -> None:
-        """A new journey."""
+        """A new journey. Raises JournalFull unless the reserve is whole: what begins must be seen through."""
+        if (trouble := self.room()) is not None:
+            raise JournalFull(trouble)
         with self._write() as db:
             db.execute(
                 "INSERT INTO moves VALUES (?, ?, ?, ?, NULL, ?, ?)",
@@ -195,8 +223,18 @@ class Journal:
             )
 
     def active(self) -> list[Record]:
-        """Journeys that have not ended."""
-        return self._records("WHERE ended IS NULL ORDER BY began")
+        """Journeys that have not ended. Raises JournalError for one that this version cannot drive."""
+        records = self._records("WHERE ended IS NULL ORDER BY began")
+        for record in records:
+            order, progress = record.order, record.progress
+            try:
+                recipe.find(order, progress.direction, progress.step)
+            except KeyError:
+                raise JournalError(
+                    f"{order.move_id} is at step {progress.step!r} ({progress.direction.value}), which this "
+                    "version does not know; install the version that wrote it"
+                ) from None
+        return records
 
     def finished(self, limit: int) -> list[Record]:
         """The latest ended journeys, newest first."""
@@ -240,8 +278,4 @@ def _open(path: Path | None, *, read_only: bool) -> sqlite3.Connection:
         return sqlite3.connect(uri, uri=True, check_same_thread=False, isolation_level=None)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA foreign_keys=ON")
-    return db
+    return sqlite3.connect(path, check_same_thread=False, isolation_level=None)
