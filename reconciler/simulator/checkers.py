@@ -8,10 +8,12 @@ not hide in the other. Each returns its violations as text; an empty list means 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from reconciler.simulator.domain import Beat, Domain, Vbd
 from reconciler.simulator.drbd import Device
 from reconciler.simulator.host import SimHost
+from reconciler.simulator.lvm import Volume, VolumeGroup
 from reconciler.simulator.storage import BlockDevice, Disk, Mapped
 from reconciler.simulator.world import World
 
@@ -112,22 +114,53 @@ def _through(device: BlockDevice, wanted: BlockDevice) -> bool:
     return False
 
 
-def value_below(device: BlockDevice, offset: int) -> object:
-    """What a read of `offset` gives, found by hand; for DRBD the local copy if good, else the peer's."""
+@dataclass(frozen=True)
+class Window:
+    """Bytes `low` to `high` of a device are those of a disk, `shift` further on."""
+
+    low: int
+    high: int
+    disk: Disk
+    shift: int
+
+
+def windows(device: BlockDevice) -> list[Window]:
+    """What a read of the device gives, found by hand; for DRBD the local copy if good, else the peer's."""
     match device:
         case Disk():
-            return device.content.get(offset)
+            return [Window(0, device.size, device, 0)]
         case Mapped():
-            for segment in device.table:
-                if segment.start <= offset < segment.start + segment.length and segment.device is not None:
-                    return value_below(segment.device, segment.offset + offset - segment.start)
-            return None
+            return [
+                Window(
+                    max(below.low - shift, segment.start),
+                    min(below.high - shift, segment.start + segment.length),
+                    below.disk,
+                    below.shift + shift,
+                )
+                for segment in device.table
+                if segment.device is not None
+                for shift in [segment.offset - segment.start]
+                for below in windows(segment.device)
+            ]
         case Device():
             peer = device.resource.peer.devices.get(device.volume) if device.resource.peer else None
             for side in (device, peer):
                 if side is not None and side.disk == "UpToDate" and side.lower is not None:
-                    return value_below(side.lower, offset)
-    return None
+                    return windows(side.lower)
+    return []
+
+
+def missing(seen: list[Window], wanted: dict[int, Beat]) -> Iterator[Beat]:
+    """What is not where it should be."""
+    for offset, beat in wanted.items():
+        for window in seen:
+            if window.low <= offset < window.high:
+                value = window.disk.content.get(offset + window.shift)
+                break
+        else:
+            value = None
+        if value is not beat and value != beat:
+            yield beat
 
 
 def no_lost_write(world: World) -> list[str]:
@@ -138,12 +171,9 @@ def no_lost_write(world: World) -> list[str]:
             continue
         ledger = world.observer.acknowledged.get(domain.guest.name, {})
         for vbd in domain.vbds:
-            if not vbd.opened:
-                continue  # the guest hangs; what it wrote before is not lost
-            wrong = []
-            for offset, beat in ledger.get(vbd.vdev, {}).items():
-                if value_below(vbd.device, offset) != beat:
-                    wrong.append(beat.number)
+            if not vbd.opened or vbd.vdev not in ledger:
+                continue  # not opened, the guest hangs; what it wrote before is not lost
+            wrong = [beat.number for beat in missing(windows(vbd.device), ledger[vbd.vdev])]
             if wrong:
                 some = ", ".join(map(str, sorted(wrong)[:5]))
                 found.append(
@@ -156,30 +186,26 @@ def a_good_copy(world: World) -> list[str]:
     """I8: some volume of some host, up or down, holds every acknowledged write of each disk."""
     found = []
     copies = [
-        (host, group.disk, group.extent, volume)
+        extents(group, volume)
         for host in world.hosts.values()
         for group in host.groups.values()
         for volume in group.volumes.values()
     ]
     for guest, disks in world.observer.acknowledged.items():
         for vdev, ledger in disks.items():
-            if not any(_holds(disk, extent, volume.runs, ledger) for _, disk, extent, volume in copies):
+            if not any(next(missing(copy, ledger), None) is None for copy in copies):
                 found.append(f"I8: no volume holds all acknowledged writes of {guest}'s {vdev}")
     return found
 
 
-def _holds(disk: Disk, extent: int, runs: list[tuple[int, int]], wanted: dict[int, Beat]) -> bool:
-    for offset, beat in wanted.items():
-        start = 0
-        for first, count in runs:
-            if start <= offset < start + count * extent:
-                if disk.content.get((1 << 20) + first * extent + offset - start) != beat:
-                    return False
-                break
-            start += count * extent
-        else:
-            return False
-    return True
+def extents(group: VolumeGroup, volume: Volume) -> list[Window]:
+    """A volume as its group's metadata describes it, active or not."""
+    found, start = [], 0
+    for first, count in volume.runs:
+        length = count * group.extent
+        found.append(Window(start, start + length, group.disk, (1 << 20) + first * group.extent - start))
+        start += length
+    return found
 
 
 ALL: tuple[Callable[[World], list[str]], ...] = (one_runner, one_writer, no_lost_write, a_good_copy)
@@ -188,3 +214,54 @@ ALL: tuple[Callable[[World], list[str]], ...] = (one_runner, one_writer, no_lost
 def violations(world: World) -> list[str]:
     """All rules at once."""
     return [text for rule in ALL for text in rule(world)]
+
+
+class Watch:
+    """The same rules, asked again only once something that they read has changed since they held."""
+
+    def __init__(self) -> None:
+        self._held: list[object] | None = None
+
+    def violations(self, world: World) -> list[str]:
+        now = everything_read(world)
+        if now == self._held:
+            return []
+        found = violations(world)
+        self._held = None if found else now
+        return found
+
+
+def everything_read(world: World) -> list[object]:
+    """All that the rules look at; two lists are equal only if every rule says the same about both.
+
+    Devices and domains are compared as objects, disks by the number of writes they have had.
+    """
+    observer = world.observer
+    read: list[object] = [observer.acknowledgements, len(observer.repeated)]
+    for host in world.hosts.values():
+        read.append(host.disk.writes)
+        for domain in host.domains.values():
+            read += (domain, domain.name, domain.uuid, domain.running, len(domain.vbds))
+            for vbd in domain.vbds:
+                read += (vbd.vdev, vbd.mode, vbd.opened)
+                _add_device(read, vbd.device)
+        for resource in host.drbd.values():
+            read += (resource, resource.local, resource.remote, resource.peer, resource.role)
+            for device in resource.devices.values():
+                _add_device(read, device)
+        for group in host.groups.values():
+            for volume in group.volumes.values():
+                read += (volume, *volume.runs)
+    return read
+
+
+def _add_device(read: list[object], device: BlockDevice | None) -> None:
+    read.append(device)
+    match device:
+        case Mapped():
+            read.append(device.table)
+            for segment in device.table:
+                _add_device(read, segment.device)
+        case Device():
+            read += (device.volume, device.disk, device.resource)
+            _add_device(read, device.lower)

@@ -89,7 +89,7 @@ class Domain:
 
     @property
     def running(self) -> bool:
-        return not (self.building or self.paused or self.suspended)
+        return not (self.building or self.pauses > 0 or self.suspended)
 
     @property
     def holder(self) -> str:

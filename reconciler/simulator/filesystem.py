@@ -80,7 +80,9 @@ class Files:
         done, rest, hops = "/", [p for p in path.split("/") if p], 0
         while rest:
             part = rest.pop(0)
-            here = posixpath.normpath(posixpath.join(done, part))
+            here = done if part == "." else f"{done}/{part}" if done != "/" else f"/{part}"
+            if part == "..":
+                here = posixpath.dirname(done)
             node = self.lookup(here)
             if isinstance(node, Link) and (rest or follow):
                 hops += 1

@@ -18,6 +18,7 @@ from reconciler.simulator.world import Job
 
 EPOCHS = "/var/lib/xen-reconciler/epochs"
 Wait = Callable[[Callable[[], bool], float], bool]
+Checked = tuple[list[dict[str, Any]], tuple[str, int] | None]
 Start = Callable[[int, list[str], str, str | None], Job]
 
 
@@ -32,6 +33,7 @@ class SimGuard:
         mutex: AbstractContextManager[Any] | None = None,
         patience_s: float = LOCK_PATIENCE_S,
         version: str = "",
+        checked: Callable[[object], Checked] = check,
     ) -> None:
         self.host = host
         self.wait = wait
@@ -39,6 +41,7 @@ class SimGuard:
         self.patience_s = patience_s
         self.start = start or self._start
         self.version = version
+        self.checked = checked
 
     def hello(self) -> dict[str, Any]:
         boot_id, node = self.host.boot_id, self.host.name
@@ -53,7 +56,7 @@ class SimGuard:
         claim: tuple[str, int] | None = None
         held = False
         try:
-            commands, claim = check(request)
+            commands, claim = self.checked(request)
             if claim:
                 self._take(*claim)
                 held = True

@@ -27,6 +27,7 @@ class Observer:
 
     heard: deque[Heard] = field(default_factory=lambda: deque(maxlen=KEPT))
     count: int = 0
+    acknowledgements: int = 0
     newest: dict[str, Heard] = field(default_factory=dict)
     repeated: list[tuple[Heard, Heard]] = field(default_factory=list)
     # guest -> disk -> offset -> what the guest was told is on disk there
@@ -42,6 +43,7 @@ class Observer:
             self.newest[guest] = beat
 
     def acknowledge(self, guest: str, vdev: str, offset: int, beat: Beat) -> None:
+        self.acknowledgements += 1
         self.acknowledged.setdefault(guest, {}).setdefault(vdev, {})[offset] = beat
 
     def freezes(self, guest: str, over_s: float = 0.0) -> list[tuple[float, float]]:

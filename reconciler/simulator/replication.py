@@ -22,6 +22,21 @@ def pairs(world: World) -> Iterable[tuple[Resource, Resource]]:
                 yield resource, resource.peer
 
 
+def rests(world: World) -> bool:
+    """Whether time alone changes nothing: no resync runs, no link is lost, no two sides could connect."""
+    waiting = []
+    for host in world.hosts.values():
+        for resource in host.drbd.values():
+            if resource.peer:
+                if any(device.replication.startswith("Sync") for device in resource.devices.values()):
+                    return False
+                if not world.reachable(resource.local, resource.remote):
+                    return False
+            elif resource.connection == "WFConnection":
+                waiting.append(resource)
+    return len(waiting) < 2 or not any(world.reachable(each.local, each.remote) for each in waiting)
+
+
 def settle_links(world: World) -> None:
     """Drop connections whose link is gone and make those that can be made now."""
     for host in world.hosts.values():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
+from reconciler.execution.guard import check
 from reconciler.model.command import REFUSALS, Answer, Command, NoAnswer, Outcome, Script, Skip, Skipped
-from reconciler.simulator.guarding import SimGuard
+from reconciler.simulator.guarding import Checked, SimGuard
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.process import Result, Steps, ends_with
 from reconciler.simulator.world import Job, World
@@ -42,6 +44,20 @@ class Crash:
 
 
 Fault = FailBefore | LoseReply | Hang | Crash
+
+
+@lru_cache(4096)
+def checked(script: Script) -> Checked:
+    """What the guard makes of the request for a script; the same for the same script."""
+    claim = script.claim
+    return check(
+        {
+            "claim": {"domain": claim.domain, "epoch": claim.epoch} if claim else None,
+            "commands": [
+                {"argv": list(c.argv), "stdin": c.stdin, "timeout_s": c.timeout_s} for c in script.commands
+            ],
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -97,16 +113,8 @@ class _Session:
         self.lost = ""
 
     def run(self) -> tuple[Outcome, ...]:
-        guard = SimGuard(self.host, self._wait, self._start)
-        claim = self.script.claim
-        request = {
-            "id": 1,
-            "claim": {"domain": claim.domain, "epoch": claim.epoch} if claim else None,
-            "commands": [
-                {"argv": list(c.argv), "stdin": c.stdin, "timeout_s": c.timeout_s}
-                for c in self.script.commands
-            ],
-        }
+        guard = SimGuard(self.host, self._wait, self._start, checked=lambda request: checked(self.script))
+        request = {"id": 1}
         outcomes: list[Outcome] = []
         rest = Skipped(Skip.EARLIER)
         for reply in guard.handle(request, gone=lambda: bool(self.lost)):

@@ -73,6 +73,11 @@ class Disk(BlockDevice):
     """A physical disk: keeps its content through every crash."""
 
     content: dict[int, Value] = field(default_factory=dict)
+    writes: int = 0
+
+    def write(self, offset: int, value: Value) -> None:
+        self.writes += 1
+        self.content[offset] = value
 
     def items(self, low: int, high: int) -> dict[int, Value]:
         if high - low == 1:
@@ -80,6 +85,7 @@ class Disk(BlockDevice):
         return {at: value for at, value in self.content.items() if low <= at < high}
 
     def replace(self, low: int, high: int, items: dict[int, Value]) -> None:
+        self.writes += 1
         for at in self.items(low, high):
             del self.content[at]
         self.content.update(items)
@@ -128,6 +134,14 @@ class Mapped(BlockDevice):
             for device, begin, end, shift in self.pieces(low, high)
             for at, value in device.items(begin, end).items()
         }
+
+    def write(self, offset: int, value: Value) -> None:
+        if not self.suspended and offset < self.size:
+            for segment in self.table:
+                if segment.start <= offset < segment.start + segment.length and segment.device is not None:
+                    segment.device.write(offset + segment.offset - segment.start, value)
+                    return
+        super().write(offset, value)
 
     def replace(self, low: int, high: int, items: dict[int, Value]) -> None:
         if self.suspended:

@@ -56,6 +56,7 @@ class World:
         self.beats_due = 1
         self.random = random.Random(seed)
         self.hosts: dict[str, SimHost] = {}
+        self.addresses: dict[str, SimHost] = {}
         self.links = {"management": Link(100e6), "replication": Link(110e6)}
         self.observer = Observer()
         self.jobs: list[Job] = []
@@ -63,6 +64,8 @@ class World:
     def add_host(self, name: str, memory_mib: int = 4096, disk_bytes: int = 64 << 30) -> SimHost:
         host = SimHost(self, name, len(self.hosts) + 1, memory_mib, disk_bytes)
         self.hosts[name] = host
+        for address in (host.name, host.address, host.replication_address):
+            self.addresses.setdefault(address, host)
         return host
 
     def uuid(self) -> str:
@@ -73,14 +76,12 @@ class World:
 
     def host_at(self, address: str) -> SimHost | None:
         """The host with this address (a port behind a colon is ignored)."""
-        ip = address.rpartition(":")[0] or address
-        return next(
-            (h for h in self.hosts.values() if ip in (h.address, h.replication_address, h.name)), None
-        )
+        return self.addresses.get(address.rpartition(":")[0] or address)
 
     def link_between(self, address: str) -> Link:
         ip = address.rpartition(":")[0] or address
-        internal = any(ip == host.replication_address for host in self.hosts.values())
+        host = self.addresses.get(ip)
+        internal = host is not None and ip == host.replication_address
         return self.links["replication" if internal else "management"]
 
     def reachable(self, local: str, remote: str) -> bool:
@@ -131,17 +132,26 @@ class World:
         self.advance_to(self.now_s + seconds)
 
     def advance_to(self, moment_s: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Let everything happen up to a moment, or until a condition holds."""
+        """Let everything happen up to a moment, or until a condition holds.
+
+        The clock jumps to the next moment at which anything can change. While DRBD has nothing to do,
+        that is the next step of a process or the next heartbeat.
+        """
         while not until():
-            following = min([moment_s, *(job.wake_at_s for job in self.jobs)])
-            if any(domain.running for host in self.hosts.values() for domain in host.domains.values()):
+            following = moment_s
+            for job in self.jobs:
+                following = min(following, job.wake_at_s)
+            if self._someone_runs():
                 following = min(following, self._next_beat_s())
-            if any(host.drbd for host in self.hosts.values()):
+            at_work = not replication.rests(self)
+            if at_work:
                 following = min(following, self.now_s + MAX_STEP_S)
             following = max(following, self.now_s)
-            replication.resync(self, following - self.now_s)
+            if at_work:
+                replication.resync(self, following - self.now_s)
             self.now_s = following
-            replication.settle_links(self)
+            if at_work:
+                replication.settle_links(self)
             self._beat()
             due = [job for job in self.jobs if job.wake_at_s <= self.now_s]
             for job in due:
@@ -149,6 +159,13 @@ class World:
                     self._step(job)
             if self.now_s >= moment_s and not due:
                 return
+
+    def _someone_runs(self) -> bool:
+        for host in self.hosts.values():
+            for domain in host.domains.values():
+                if domain.running:
+                    return True
+        return False
 
     def _next_beat_s(self) -> float:
         return self.beats_due * self.beat_s
@@ -166,13 +183,14 @@ class World:
 
     def _guest_writes(self, host: SimHost, domain: Domain) -> None:
         guest, number = domain.guest, domain.guest.last + 1
+        beat = None
         try:
             for vbd in domain.vbds:
                 if not vbd.opened:
                     raise IOFault(f"{vbd.vdev} never connected")
                 if vbd.mode == "w":
                     offset = slot_offset(vbd.device.size, number)
-                    beat = Beat(guest.name, number, host.name)
+                    beat = beat or Beat(guest.name, number, host.name)
                     vbd.device.write(offset, beat)
                     self.observer.acknowledge(guest.name, vbd.vdev, offset, beat)
         except IOFault:

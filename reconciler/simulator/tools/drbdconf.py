@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from reconciler.simulator.filesystem import File
@@ -58,7 +59,9 @@ class ResourceConf:
     options: dict[str, str]
 
 
+@lru_cache(64)
 def parse(text: str, path: str) -> list[Section]:
+    """The sections of a file, which nobody changes: the same text is read at every command."""
     stack, line, position = [Section([])], 1, 0
     words: list[str] = []
     while position < len(text):

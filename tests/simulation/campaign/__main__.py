@@ -4,48 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterable
+from pathlib import Path
 
 from tests.simulation.campaign import mutants
-from tests.simulation.campaign.cases import many, replay, shares
-from tests.simulation.campaign.run import Outcome
+from tests.simulation.campaign.cases import replay
 from tests.simulation.campaign.stage import SCENARIOS
-from tests.simulation.campaign.swarm import seeded, swarm
+from tests.simulation.campaign.swarm import seeded
+from tests.simulation.campaign.tally import Log, tally_of
+from tests.simulation.campaign.work import Piece, do
 
-
-def tell(outcomes: Iterable[Outcome], what: str, show: int) -> int:
-    """Print the failing cases and the figures; the exit status."""
-    began = time.monotonic()
-    ends: Counter[str] = Counter()
-    held: Counter[str] = Counter()
-    bad = 0
-    cases = 0
-    commands = 0
-    example: dict[str, str] = {}
-    for outcome in outcomes:
-        cases += 1
-        if cases % 500 == 0:
-            print(f"... {cases} cases, {bad} violations, {time.monotonic() - began:.0f} s", flush=True)
-        commands += outcome.commands
-        ends[outcome.status] += 1
-        if outcome.status == "held":
-            key = f"{outcome.step} {outcome.reason}"
-            held[key] += 1
-            example.setdefault(key, f"{outcome.case}: {outcome.detail[:160]}")
-        if outcome.trouble:
-            bad += 1
-            if bad <= show:
-                print(f"FAILED {outcome.case}\n  {outcome.trouble[:600]}")
-                print(f"  {outcome.status} {outcome.step} {outcome.reason} {outcome.detail[:200]}")
-                print("".join(f"  {fault}\n" for fault in outcome.faults), end="", flush=True)
-    for key, number in held.most_common():
-        print(f"held {number:6} {key}   e.g. {example[key]}")
-    took = time.monotonic() - began
-    shown = ", ".join(f"{number} {status}" for status, number in sorted(ends.items()))
-    print(f"{what}: {cases} cases, {commands} commands, {bad} violations; {shown}; {took:.0f} s")
-    return 1 if bad else 0
+BLOCK = 1000
 
 
 def main() -> int:
@@ -54,28 +22,33 @@ def main() -> int:
     parser.add_argument("case", nargs="?")
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--keep", type=float, default=0.05, help="share of second faults that is run")
     parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS))
     parser.add_argument("--fault", action="append")
-    parser.add_argument("--show", type=int, default=20)
+    parser.add_argument("--log", type=Path, help="keep what is done here, and go on from it")
     given = parser.parse_args()
     scenarios = given.scenario or list(SCENARIOS)
     only = frozenset(given.fault) if given.fault else None
+    log = Log(given.log)
     match given.what:
         case "single":
-            return tell(many(shares(scenarios, 8, only=only)), "single faults", given.show)
+            pieces = [Piece(f"single {s} {n}/8", s, n, 8, only=only) for s in scenarios for n in range(8)]
+            return 1 if do(pieces, "single faults", log).violations else 0
         case "pairs":
-            tasks = shares(scenarios, 64, depth=2, keep=given.keep, only=only)
-            return tell(many(tasks), "pairs of faults", given.show)
+            pieces = [Piece(f"pairs {s}", s, depth=2, only=only) for s in scenarios]
+            return 1 if do(pieces, "pairs of faults", log).violations else 0
         case "swarm":
-            return tell(swarm(given.first, given.seeds), "random runs", given.show)
+            end = given.first + given.seeds
+            blocks = [range(low, min(low + BLOCK, end)) for low in range(given.first, end, BLOCK)]
+            pieces = [Piece(f"seeds {block.start}-{block.stop}", seeds=block) for block in blocks]
+            return 1 if do(pieces, "random runs", log).violations else 0
         case "mutants":
             return mutants.main(given.case)
         case _:
             seed = (given.case or "").removeprefix("seed-")
             outcome = seeded(int(seed)) if seed.isdigit() else replay(given.case or "move")
-            print("\n".join(outcome.faults))
-            return tell([outcome], "replay", 1)
+            tally = tally_of([outcome])
+            print("\n".join([*outcome.faults, *tally.failed, tally.text("replay")]))
+            return 1 if tally.violations else 0
 
 
 if __name__ == "__main__":

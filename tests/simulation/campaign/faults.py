@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 READS = frozenset({"cat", "uname", "lvs", "vgs", "xenstore-ls", "find", "grep", "df", "drbdsetup"})
 
 REQUEST = ("undelivered", "late-5", "late-70", "kill-unsent", "cut-20", "cut-900")
@@ -39,22 +41,31 @@ OF_TOOL = {
 """What only happens to one tool: somebody else made a volume of that name first, or put another one in
 its place; a symlink pointed elsewhere at the moment a domain opened its disks."""
 
+STEP = ("abort", "abort-killed", "hold-60", "hold-900")
+"""What a person asks for between two steps; a hold is lifted after so many seconds. The name of the
+step follows, as several steps can come before the same command: `abort@sync`."""
+
 BEFORE_READ = ("fail", "hang", "cut-output")
 
 AFTER_READ = ("lose-reply", "kill-after")
 
+PAIR_STEP = ("abort", "hold-60")
 PAIR_REQUEST = ("late-70", "kill-unsent")
 PAIR_BEFORE = ("fail", "done-but-failed", "hang", "peer-crash", "crash-during")
 PAIR_AFTER = ("lose-reply", "crash-after")
 
 
+@lru_cache(4096)
 def reads(argv: tuple[str, ...]) -> bool:
     """Whether a command only looks."""
     return argv[0] in READS or argv[:2] in (("xl", "list"), ("xl", "info"))
 
 
+@lru_cache(16384)
 def kinds(place: str, argv: tuple[str, ...], *, pairs: bool = False) -> tuple[str, ...]:
-    """The faults that make sense at a place of a command."""
+    """The faults that make sense at a place: of a command, or between two steps."""
+    if place == "step":
+        return tuple(f"{asked}@{argv[1]}" for asked in (PAIR_STEP if pairs else STEP))
     if reads(argv):
         if pairs:
             return ()

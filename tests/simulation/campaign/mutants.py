@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from reconciler.moves import guards
-from tests.simulation.campaign.cases import many, shares
+from tests.simulation.campaign.work import Piece
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def caught(mutant: Mutant) -> tuple[str, str, int]:
     """The first failing case, what broke, and how many cases were run until then."""
     cases = 0
     only = frozenset(mutant.faults)
-    for outcome in many(shares([mutant.scenario], 2, removed=mutant.removed, only=only)):
+    piece = Piece(mutant.scenario, mutant.scenario, only=only, removed=mutant.removed)
+    for outcome in piece.outcomes():
         cases += 1
         if outcome.trouble:
             return outcome.case, outcome.trouble, cases

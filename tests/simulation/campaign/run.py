@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from reconciler.simulator import checkers
 from reconciler.simulator.runner import Point
 from reconciler.simulator.simclock import SimClock
 from tests.simulation.campaign import ends, strangers
+from tests.simulation.campaign.asking import Operator
 from tests.simulation.campaign.faults import reads
 from tests.simulation.campaign.stage import SCENARIOS, build, order_for
 from tests.simulation.campaign.stand import Choose, Killed, Stand
@@ -24,12 +26,18 @@ JUST_NOW_S = 1.0
 
 
 class WatchedJournal(Journal):
-    """In memory; remembers what it was told last."""
+    """In memory; remembers what it was told last, and writes it down when somebody is about to read."""
 
     def __init__(self) -> None:
         super().__init__(None)
+        self.latest: Progress | None = None
+        self.unwritten: list[tuple[Any, ...]] = []
         self.kind: EventKind | None = None
         self.planned: list[tuple[str, tuple[str, ...]]] = []
+
+    def begin(self, order: Order, progress: Progress, now: datetime.datetime) -> None:
+        super().begin(order, progress, now)
+        self.latest = progress
 
     def record(
         self,
@@ -40,9 +48,15 @@ class WatchedJournal(Journal):
         step: str = "",
         detail: dict[str, Any] | None = None,
     ) -> None:
-        super().record(order, progress, now, kind, step, detail)
-        self.kind = kind
+        self.unwritten.append((order, progress, now, kind, step, detail))
+        self.latest, self.kind = progress, kind
         self.planned = [(row["host"], tuple(row["argv"])) for row in (detail or {}).get("commands", ())]
+
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        for row in self.unwritten:
+            super().record(*row)
+        self.unwritten.clear()
+        return super()._rows(sql, *values)
 
 
 class Violation(Exception):
@@ -79,6 +93,7 @@ class Run:
         self.world = build(self.scenario)
         self.clock = SimClock(self.world)
         self.journal = WatchedJournal()
+        self.watch = checkers.Watch()
         self.stand = Stand(self.world, nothing, lambda point: None)
         self.order = order_for(self.scenario, self.world, self.stand, self.journal)
         self.stand.sim.count = 0
@@ -86,14 +101,18 @@ class Run:
         self.stand.watch = self._watch
         self.stand.sent = self._sent
         self.stand.unpause_fails = self.scenario.unpause_fails
+        self.operator = Operator(self.journal, self.clock, self.order)
         self.ran_s = float("-inf")
         self.turned = False
+        self.disturbed = False
+        self.offered: set[tuple[Direction, str, bool]] = set()
 
     # -- what is watched ------------------------------------------------------------------------
 
     def _choose(self, number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
         fault = self.choose(number, place, host, argv)
         if fault is not None:
+            self.disturbed = self.disturbed or place != "step"
             self.faults.append(f"{fault} at {number} on {host}: {' '.join(argv)[:100]}")
         return fault
 
@@ -122,7 +141,7 @@ class Run:
         domain = self.world.hosts[self.order.target.name].domain(self.order.domain)
         if domain is not None and domain.running:
             self.ran_s = self.world.now_s
-        found = checkers.violations(self.world)
+        found = self.watch.violations(self.world)
         if found:
             raise Violation("; ".join(found[:3]))
 
@@ -140,6 +159,8 @@ class Run:
                 trouble = ends.held_badly(progress)
             self.check()
             found = ends.problems(self.world, self.order, progress, self.faults)
+            if self.operator.aborted and progress.status is Status.MOVED:
+                found.append("I6: moved, though the desk had said that it goes back")
             trouble = trouble or "; ".join(found + strangers.lost(self.world, self.stand.strangers))
         except Violation as violation:
             trouble = str(violation)
@@ -158,7 +179,14 @@ class Run:
         )
 
     def _journaled(self) -> Progress:
+        """What the journal holds, as it was given; only a restart reads it."""
+        assert self.journal.latest is not None
+        return self.journal.latest
+
+    def _restarted(self) -> Progress:
+        """What a daemon that starts now reads in the journal."""
         records = self.journal.active() or self.journal.finished(1)
+        self.journal.latest = records[0].progress
         return records[0].progress
 
     def _drive(self) -> Progress:
@@ -169,17 +197,19 @@ class Run:
             if progress.ended:
                 return progress
             try:
-                progress, pause_s = executor.advance(self.order, self._turned(progress), self._stop)
+                progress, pause_s = self._advance(executor, progress)
             except Killed:
                 executor, pause_s = self._executor(), 3.0
-                progress = self._journaled()
+                progress = self._restarted()
+                self.operator.restart()
             if progress.ended:
                 return progress
             self.world.advance(max(pause_s, 0.01))
             self.check()
             if self.world.now_s > CALM_S:
                 self.stand.heal()
-            calm_s = calm_s + pause_s if self.stand.whole and progress.status is Status.HELD else 0.0
+            calm = self.stand.whole and self.operator.resume_at_s is None
+            calm_s = calm_s + pause_s if calm and progress.status is Status.HELD else 0.0
             if calm_s > DEFINITE_S:
                 return progress
             if self.world.now_s > LONGEST_S:
@@ -188,6 +218,22 @@ class Run:
             f"I6: no definite end after {self.world.now_s:.0f} s: step {progress.step} "
             f"{progress.status.value} {progress.reason} {progress.detail[:200]}"
         )
+
+    def _advance(self, executor: Executor, progress: Progress) -> tuple[Progress, float]:
+        """As the daemon does it: requests are answered between steps, and a hold stops a journey there."""
+        if self.operator.calls():
+            self.operator.attend()
+            return self._journaled(), 0.0
+        if self.operator.rests(progress):
+            self._rested()
+            return progress, machine.POLL_S
+        return executor.advance(self.order, self._turned(progress), self._stop)
+
+    def _rested(self) -> None:
+        """A hold never keeps a domain from running."""
+        runs = any(domain.running for _, domain in checkers.domains(self.world))
+        if not (runs or self.disturbed or self.order.source is None):
+            raise Violation(f"a hold stops the move at {self._journaled().step}, and the domain does not run")
 
     def _calm_down(self) -> None:
         """Let hosts come back and boots finish before the end is judged."""
@@ -202,6 +248,15 @@ class Run:
         return Executor(self.stand, self.journal, self.clock)
 
     def _stop(self) -> bool:
+        progress = self._journaled()
+        place = (progress.direction, progress.step, progress.step in progress.tried)
+        if place not in self.offered:
+            self.offered.add(place)
+            asked = self._choose(self.stand.sim.count + 1, "step", "the desk", ("step", progress.step))
+            if asked is not None:
+                self.operator.ask(asked.partition("@")[0])
+        if self.operator.calls() or self.operator.rests(progress):
+            return True
         if self.turned or self.scenario.turn_at is None:
             return False
         return self._journaled().step == self.scenario.turn_at
@@ -225,3 +280,11 @@ class Run:
             return progress
         self.journal.record(self.order, back, now, EventKind.TURNED_BACK, step=progress.step)
         return back
+
+
+def finished(run: Run) -> Outcome:
+    """How a run ends, an error of the campaign itself included."""
+    try:
+        return run.go()
+    except BaseException:
+        return Outcome(run.case, "crashed: " + traceback.format_exc()[-1500:], faults=run.faults)

@@ -1,45 +1,72 @@
-"""Random runs: a seed decides which faults happen where, any number of them."""
+"""Random runs: a seed decides which faults happen where, any number of them.
+
+Seeds that have thrown the same dice so far share one run: at a place where some of them get a fault a
+child goes on with those. Alone, a seed's run is the same, command by command.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from multiprocessing import get_context
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 from tests.simulation.campaign import faults
-from tests.simulation.campaign.cases import WORKERS
-from tests.simulation.campaign.run import Outcome, Run
+from tests.simulation.campaign.forking import Forks
+from tests.simulation.campaign.run import Outcome, Run, finished
 from tests.simulation.campaign.stage import SCENARIOS
+
+
+class Dice:
+    """What a seed throws."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.dice = random.Random(seed)
+        self.scenario = self.dice.choice(sorted(SCENARIOS))
+        self.rate = self.dice.choice((0.003, 0.01, 0.03))
+        self.left = self.dice.randint(1, 8)
+
+    def throw(self, kinds: tuple[str, ...]) -> str | None:
+        if self.left and kinds and self.dice.random() < self.rate:
+            self.left -= 1
+            return self.dice.choice(kinds)
+        return None
+
+
+@dataclass
+class Crowd:
+    """The seeds that are in one run."""
+
+    dice: list[Dice]
+    forks: Forks = field(default_factory=Forks)
+
+    def choose(self, number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
+        kinds = faults.kinds(place, argv)
+        thrown: dict[str | None, list[Dice]] = {}
+        for dice in self.dice:
+            thrown.setdefault(dice.throw(kinds), []).append(dice)
+        *others, last = sorted(thrown, key=lambda fault: (fault is None, fault or ""))
+        for fault in others:
+            if self.forks.split(f"seed-{thrown[fault][0].seed}"):
+                self.dice = thrown[fault]
+                return fault
+        self.dice = thrown[last]
+        return last
+
+    def run(self, scenario: str) -> list[Outcome]:
+        outcome = finished(Run(scenario, self.choose))
+        return self.forks.finish(replace(outcome, case=f"seed-{dice.seed}") for dice in self.dice)
 
 
 def seeded(seed: int) -> Outcome:
     """The run of one seed."""
-    dice = random.Random(seed)
-    scenario = dice.choice(sorted(SCENARIOS))
-    rate = dice.choice((0.003, 0.01, 0.03))
-    left = dice.randint(1, 8)
-
-    def choose(number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
-        nonlocal left
-        kinds = faults.kinds(place, argv)
-        if left and kinds and dice.random() < rate:
-            left -= 1
-            return dice.choice(kinds)
-        return None
-
-    run = Run(scenario, choose)
-    run.case = f"seed-{seed}"
-    return run.go()
+    return seeds([seed])[0]
 
 
-def _seeds(bounds: tuple[int, int]) -> list[Outcome]:
-    return [seeded(seed) for seed in range(*bounds)]
-
-
-def swarm(first: int, count: int) -> Iterator[Outcome]:
-    """`count` seeds from `first` on."""
-    step = 25
-    bounds = [(low, min(low + step, first + count)) for low in range(first, first + count, step)]
-    with get_context("fork").Pool(WORKERS) as pool:
-        for outcomes in pool.imap_unordered(_seeds, bounds):
-            yield from outcomes
+def seeds(numbers: Iterable[int]) -> list[Outcome]:
+    """The runs of many."""
+    crowds: dict[str, list[Dice]] = {}
+    for number in numbers:
+        dice = Dice(number)
+        crowds.setdefault(dice.scenario, []).append(dice)
+    return [outcome for scenario, crowd in crowds.items() for outcome in Crowd(crowd).run(scenario)]

@@ -1,0 +1,93 @@
+"""Shares a campaign out over processes, piece by piece; a piece that is in the log is not done again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+from reconciler.moves import guards
+from tests.simulation.campaign.cases import Forker, explore
+from tests.simulation.campaign.run import Outcome, Run, finished
+from tests.simulation.campaign.swarm import seeds
+from tests.simulation.campaign.tally import Log, Tally, tally_of
+
+WORKERS = int(os.environ.get("SIM_WORKERS", "2"))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some cases of a scenario, or some seeds."""
+
+    name: str
+    scenario: str = ""
+    share: int = 0
+    shares: int = 1
+    depth: int = 1
+    only: frozenset[str] | None = None
+    removed: tuple[str, ...] = ()
+    seeds: range = range(0)
+
+    def outcomes(self) -> list[Outcome]:
+        if self.seeds:
+            return seeds(self.seeds)
+        with ExitStack() as stack:
+            stack.enter_context(guards.without(*self.removed))
+            return explore(self.scenario, Forker(self.share, self.shares, self.depth, self.only))
+
+
+def warm_up() -> None:
+    """What is made at its first use is made before any fork, or every child would make it anew."""
+
+    def choose(number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
+        return {(1, "step"): "hold-60@take-epoch", (20, "after"): "kill-after"}.get((number, place))
+
+    logging.getLogger("reconciler").setLevel(logging.CRITICAL)
+    finished(Run("move", choose))
+
+
+def _do(piece: Piece) -> tuple[str, Tally]:
+    began = _cpu_s()
+    tally = tally_of(piece.outcomes())
+    tally.cpu_s = round(_cpu_s() - began, 2)
+    return piece.name, tally
+
+
+def _cpu_s() -> float:
+    """Of this process and its children."""
+    return sum(os.times()[:4])
+
+
+def do(pieces: Iterable[Piece], what: str, log: Log) -> Tally:
+    """All pieces on all workers, the failing cases and the figures so far as they come."""
+    began, total = time.monotonic(), Tally()
+    wanted = list(pieces)
+    left = [piece for piece in wanted if piece.name not in log.done]
+    for piece in wanted:
+        if piece.name in log.done:
+            total.merge(log.done[piece.name])
+    if len(left) < len(wanted):
+        print(
+            total.text(f"{what}, from the log, {len(wanted) - len(left)} of {len(wanted)} pieces"), flush=True
+        )
+    with get_context("fork").Pool(min(WORKERS, len(left) or 1), warm_up) as pool:
+        for done, (name, tally) in enumerate(pool.imap_unordered(_do, left), 1):
+            log.keep(name, tally)
+            total.merge(tally)
+            for failed in tally.failed:
+                print(f"FAILED {failed}", flush=True)
+            print(
+                f"... {name}: {done + len(wanted) - len(left)} of {len(wanted)} pieces, {total.cases} cases, "
+                f"{total.violations} violations, {time.monotonic() - began:.0f} s",
+                file=sys.stderr,
+                flush=True,
+            )
+    for key, number in total.held.most_common():
+        print(f"held {number:6} {key}   e.g. {total.examples[key]}")
+    print(f"{total.text(what)}; {time.monotonic() - began:.0f} s", flush=True)
+    return total
