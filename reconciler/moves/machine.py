@@ -173,9 +173,14 @@ def _uncertain(progress: Progress) -> Progress:
 
 
 def forward_again(order: Order, progress: Progress, why: str, now: datetime.datetime) -> Progress:
-    """The target turned out to hold the truth: the way back ends, settle follows once it is seen to run."""
+    """The target turned out to hold the truth: the way back ends, settle follows once it is seen to run.
+
+    Whoever started the domain there, from now on it counts as started: no request takes that back.
+    """
+    start = recipe.start_step(order)
+    tried = progress.tried | {start}
     forward = replace(
-        progress.at(recipe.start_step(order), now), direction=Direction.FORWARD, reason=None, detail=why
+        progress.at(start, now), direction=Direction.FORWARD, tried=tried, reason=None, detail=why
     )
     return _uncertain(forward)
 

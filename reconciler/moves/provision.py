@@ -7,7 +7,7 @@ from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
 from reconciler.model.placement import NewDisk, Provision
-from reconciler.moves import look
+from reconciler.moves import guards, look
 from reconciler.moves.common import Unpause, flip_commands, start_afresh
 from reconciler.moves.cutover import target_devices
 from reconciler.moves.fence import Fence, ran_there
@@ -271,6 +271,15 @@ class NothingLeft(Step):
         asked = (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.LINKS, files.CONFIG_FILES, text)
         return {Side.TARGET: asked}
 
+    def _may_have_run(self, order: Order, progress: Progress, views: Views) -> bool:
+        """A host that has rebooted starts what has an autostart entry, and that may have stopped since.
+
+        Once the way back has taken the entry away, no reboot starts anything.
+        """
+        entry = order.auto_path in views.target.get(files.CONFIG_FILES).autostart
+        mine = entry and NewAutostart.name in progress.tried
+        return mine and not look.same_boot(views.target, order, Side.TARGET)
+
     def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
         commands: list[Command] = []
         view = views.target
@@ -303,6 +312,10 @@ class NothingLeft(Step):
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.target, order)
         if seen is not None and seen.state is DomainState.RUNNING:
+            return ran_there(order)
+        if seen is None and not guards.passed(
+            "back-ran-there", not self._may_have_run(order, progress, views)
+        ):
             return ran_there(order)
         if seen is not None and look.being_started(views.target, order, Side.TARGET, seen):
             return wait(f"{order.domain} is being started by {order.target.name}, which has just rebooted")

@@ -141,6 +141,13 @@ def test_a_target_that_ran_turns_the_journey_forward_again() -> None:
     assert there.progress.step == "start"
 
 
+def test_a_copy_that_its_host_started_by_itself_is_not_taken_back() -> None:
+    verdict = Verdict(Mark.WRONG, "runs there", ran_there=True)
+    for order, step in ((provision(), "back-provision-removed"), (ORDER, "back-target-destroyed")):
+        there = machine.decide(order, back(step), verdict, NOW).progress
+        assert machine.turn_back(order, there, Reason.ABORTED, "asked", NOW) is None
+
+
 def test_the_way_back_can_start_over() -> None:
     verdict = Verdict(Mark.WRONG, "gone", start_over=True)
     decision = machine.decide(ORDER, back("back-source-still", reason=Reason.DEADLINE), verdict, later(5))

@@ -1000,6 +1000,10 @@ def test_a_new_domain_that_is_given_up() -> None:
     paused = changed(changed(MADE, xl.DOMAINS, (dom(DomainState.PAUSED),)), NEW_TEXT, None)
     assert "nothing is removed" in going(paused).why
     assert going(rebooted(paused)).mark is Mark.WAIT
+    stopped = changed(auto, xl.DOMAINS, ())
+    assert going(stopped, *tried).mark is Mark.READY
+    assert going(rebooted(stopped), *tried).ran_there  # its host started it at the boot, and it has stopped
+    assert going(rebooted(stopped), "create", "new-config").mark is Mark.READY
 
 
 # -- the rest -------------------------------------------------------------------------------------

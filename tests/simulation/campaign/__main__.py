@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.simulation.campaign import mutants
 from tests.simulation.campaign.cases import replay
+from tests.simulation.campaign.forking import Report
 from tests.simulation.campaign.stage import SCENARIOS
 from tests.simulation.campaign.swarm import seeded
 from tests.simulation.campaign.tally import Log, tally_of
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS))
     parser.add_argument("--fault", action="append")
+    parser.add_argument("--check", type=float, default=0.01, help="share of the pruned pairs that is run")
     parser.add_argument("--log", type=Path, help="keep what is done here, and go on from it")
     given = parser.parse_args()
     scenarios = given.scenario or list(SCENARIOS)
@@ -34,7 +36,7 @@ def main() -> int:
             pieces = [Piece(f"single {s} {n}/8", s, n, 8, only=only) for s in scenarios for n in range(8)]
             return 1 if do(pieces, "single faults", log).violations else 0
         case "pairs":
-            pieces = [Piece(f"pairs {s}", s, depth=2, only=only) for s in scenarios]
+            pieces = [Piece(f"pairs {s}", s, depth=2, only=only, check=given.check) for s in scenarios]
             return 1 if do(pieces, "pairs of faults", log).violations else 0
         case "swarm":
             end = given.first + given.seeds
@@ -46,7 +48,7 @@ def main() -> int:
         case _:
             seed = (given.case or "").removeprefix("seed-")
             outcome = seeded(int(seed)) if seed.isdigit() else replay(given.case or "move")
-            tally = tally_of([outcome])
+            tally = tally_of(Report([outcome]))
             print("\n".join([*outcome.faults, *tally.failed, tally.text("replay")]))
             return 1 if tally.violations else 0
 

@@ -29,7 +29,9 @@ BEFORE = (
     "guest-gone",
 )
 
-AFTER = ("lose-reply", "kill-after", "crash-after", "crash-after-long", "guest-gone-after")
+AFTER = ("lose-reply", "kill-after", "crash-after", "crash-after-long", "crash-ran-gone", "guest-gone-after")
+"""`crash-ran-gone`: all files outlive the crash; the host boots, and if it starts the domain by itself, that
+runs for a moment and stops."""
 
 OF_TOOL = {
     ("lvcreate",): ("stranger",),

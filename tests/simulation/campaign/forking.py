@@ -12,43 +12,67 @@ from tests.simulation.campaign.run import Outcome
 
 
 @dataclass
+class Report:
+    """What a process and its children saw; the first outcome is the process's own.
+
+    `ends` says how the run ended that stands for a state and a fault; `pruned` cases met such a one, of
+    which `checked` were run all the same and those in `otherwise` ended in another way.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    ends: dict[str, str] = field(default_factory=dict)
+    pruned: int = 0
+    checked: int = 0
+    otherwise: list[str] = field(default_factory=list)
+
+    def add(self, other: Report) -> None:
+        self.outcomes += other.outcomes
+        self.ends |= other.ends
+        self.pruned += other.pruned
+        self.checked += other.checked
+        self.otherwise += other.otherwise
+
+    @staticmethod
+    def read(text: str) -> Report:
+        row = json.loads(text)
+        return Report(**{**row, "outcomes": [Outcome(**each) for each in row["outcomes"]]})
+
+
+@dataclass
 class Forks:
     """One process's end of it. A child runs to its end while its parent waits, so two never run at once."""
 
-    outcomes: list[Outcome] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
+    known: dict[str, str] = field(default_factory=dict)
     pipe: int = -1
 
-    @property
-    def in_child(self) -> bool:
-        return self.pipe >= 0
-
-    def split(self, case: str) -> bool:
-        """True in the child; the parent comes back once the child, and all that it forked, have reported."""
+    def split(self, case: str) -> Outcome | None:
+        """None in the child; in the parent how the child ended, once all that it forked have, too."""
         reader, writer = os.pipe()
         child = os.fork()
         if child == 0:
             gc.disable()  # it would touch, and so copy, all that the parent has
             os.close(reader)
-            if self.in_child:
+            if self.pipe >= 0:
                 os.close(self.pipe)
-            self.pipe, self.outcomes = writer, []
-            return True
+            self.pipe, self.report = writer, Report()
+            return None
         os.close(writer)
-        with os.fdopen(reader) as report:
-            told = [Outcome(**json.loads(line)) for line in report]
+        with os.fdopen(reader) as pipe:
+            text = pipe.read()
         _, status = os.waitpid(child, 0)
-        self.outcomes += told
-        if status or not told:
-            self.outcomes.append(
-                Outcome(case, f"crashed: the process ended with {status} and {len(told)} told")
-            )
-        return False
+        if status or not text:
+            text = json.dumps(asdict(Report([Outcome(case, f"crashed: its process ended with {status}")])))
+        told = Report.read(text)
+        self.report.add(told)
+        self.known |= told.ends
+        return told.outcomes[0]
 
-    def finish(self, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    def finish(self, own: Iterable[Outcome]) -> Report:
         """Everything this process and its children saw; a child tells its parent and ends here."""
-        everything = [*outcomes, *self.outcomes]
-        if not self.in_child:
-            return everything
-        with os.fdopen(self.pipe, "w") as report:
-            report.writelines(json.dumps(asdict(outcome)) + "\n" for outcome in everything)
+        self.report.outcomes = [*own, *self.report.outcomes]
+        if self.pipe < 0:
+            return self.report
+        with os.fdopen(self.pipe, "w") as pipe:
+            json.dump(asdict(self.report), pipe)
         os._exit(0)

@@ -31,6 +31,7 @@ class WatchedJournal(Journal):
     def __init__(self) -> None:
         super().__init__(None)
         self.latest: Progress | None = None
+        self.ran_there = False
         self.unwritten: list[tuple[Any, ...]] = []
         self.kind: EventKind | None = None
         self.planned: list[tuple[str, tuple[str, ...]]] = []
@@ -49,6 +50,9 @@ class WatchedJournal(Journal):
         detail: dict[str, Any] | None = None,
     ) -> None:
         self.unwritten.append((order, progress, now, kind, step, detail))
+        before = self.latest and self.latest.direction
+        if before is Direction.BACK and progress.direction is Direction.FORWARD:
+            self.ran_there = True  # turned forward again, as the target was found to have run
         self.latest, self.kind = progress, kind
         self.planned = [(row["host"], tuple(row["argv"])) for row in (detail or {}).get("commands", ())]
 
@@ -159,7 +163,7 @@ class Run:
                 trouble = ends.held_badly(progress)
             self.check()
             found = ends.problems(self.world, self.order, progress, self.faults)
-            if self.operator.aborted and progress.status is Status.MOVED:
+            if self.operator.aborted and progress.status is Status.MOVED and not self.journal.ran_there:
                 found.append("I6: moved, though the desk had said that it goes back")
             trouble = trouble or "; ".join(found + strangers.lost(self.world, self.stand.strangers))
         except Violation as violation:

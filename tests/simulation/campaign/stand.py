@@ -16,7 +16,7 @@ from reconciler.simulator.world import World
 from tests.simulation.campaign import strangers
 from tests.simulation.campaign.faults import reads
 
-BOOT_S, LONG_BOOT_S, LINK_S, DURING_S = 15.0, 400.0, 150.0, 0.2
+BOOT_S, LONG_BOOT_S, LINK_S, DURING_S, RAN_S = 15.0, 400.0, 150.0, 0.2, 3.0
 Choose = Callable[[int, str, str, tuple[str, ...]], str | None]
 
 
@@ -38,12 +38,13 @@ class Stand:
         self.durable: dict[str, dict[str, Node]] = {n: kept(h) for n, h in world.hosts.items()}
         self.unpause_fails = False
         self.strangers = 0
+        self.asked: Script | None = None
         self.sent: Callable[[str, Script], None] = lambda host, script: None
 
     # -- the request ----------------------------------------------------------------------------
 
     def run(self, host: str, script: Script) -> tuple[Outcome, ...]:
-        argv = script.commands[0].argv
+        self.asked, argv = script, script.commands[0].argv
         fault = self.choose(self.sim.count + 1, "request", host, argv)
         if script.claim is not None:
             self.sent(host, script)
@@ -105,6 +106,9 @@ class Stand:
             case "crash-after" | "crash-after-long":
                 self.torn.append(host.name)
                 return Crash(BOOT_S if fault == "crash-after" else LONG_BOOT_S)
+            case "crash-ran-gone":
+                self.world.start(peers[0], stops_again(host, BOOT_S + RAN_S))
+                return Crash(BOOT_S)
             case "peer-crash" | "peer-crash-long":
                 for peer in peers:
                     self.crash(peer, BOOT_S if fault == "peer-crash" else LONG_BOOT_S)
@@ -243,6 +247,14 @@ def guest_gone(world: World) -> None:
     for host in world.hosts.values():
         for domain in [domain for domain in host.domains.values() if domain.running]:
             host.destroy(domain)
+
+
+def stops_again(host: SimHost, after_s: float) -> Steps:
+    """What a host started by itself at its boot is gone again."""
+    yield after_s
+    for domain in [domain for domain in host.domains.values() if domain.running]:
+        host.destroy(domain)
+    return Result()
 
 
 def mend(world: World, after_s: float) -> Steps:

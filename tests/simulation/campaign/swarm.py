@@ -47,7 +47,7 @@ class Crowd:
             thrown.setdefault(dice.throw(kinds), []).append(dice)
         *others, last = sorted(thrown, key=lambda fault: (fault is None, fault or ""))
         for fault in others:
-            if self.forks.split(f"seed-{thrown[fault][0].seed}"):
+            if self.forks.split(f"seed-{thrown[fault][0].seed}") is None:
                 self.dice = thrown[fault]
                 return fault
         self.dice = thrown[last]
@@ -55,7 +55,8 @@ class Crowd:
 
     def run(self, scenario: str) -> list[Outcome]:
         outcome = finished(Run(scenario, self.choose))
-        return self.forks.finish(replace(outcome, case=f"seed-{dice.seed}") for dice in self.dice)
+        own = (replace(outcome, case=f"seed-{dice.seed}") for dice in self.dice)
+        return self.forks.finish(own).outcomes
 
 
 def seeded(seed: int) -> Outcome:

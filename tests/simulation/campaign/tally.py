@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from tests.simulation.campaign.forking import Report
 from tests.simulation.campaign.run import Outcome
 
 SHOWN = 20
@@ -26,6 +26,8 @@ class Tally:
     held: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    checked: int = 0
+    otherwise: list[str] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         self.cases += 1
@@ -52,19 +54,25 @@ class Tally:
         self.held += other.held
         self.examples = {**other.examples, **self.examples}
         self.failed = [*self.failed, *other.failed][:SHOWN]
+        self.checked += other.checked
+        self.otherwise = [*self.otherwise, *other.otherwise]
 
     def text(self, what: str) -> str:
         ends = ", ".join(f"{number} {status}" for status, number in sorted(self.ends.items()))
-        pruned = f" and {self.pruned} that meet a state already gone on from" if self.pruned else ""
+        pruned = ""
+        if self.pruned:
+            pruned = (
+                f" and {self.pruned} pruned ({self.checked} of them run, {len(self.otherwise)} otherwise)"
+            )
         return (
             f"{what}: {self.cases} cases{pruned}, {self.commands} commands, {self.violations} violations; "
             f"{ends}; {self.cpu_s:.0f} s of processor time"
         )
 
 
-def tally_of(outcomes: Iterable[Outcome]) -> Tally:
-    tally = Tally()
-    for outcome in outcomes:
+def tally_of(report: Report) -> Tally:
+    tally = Tally(pruned=report.pruned, checked=report.checked, otherwise=report.otherwise)
+    for outcome in report.outcomes:
         tally.add(outcome)
     return tally
 

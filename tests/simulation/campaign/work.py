@@ -13,7 +13,8 @@ from multiprocessing import get_context
 
 from reconciler.moves import guards
 from tests.simulation.campaign.cases import Forker, explore
-from tests.simulation.campaign.run import Outcome, Run, finished
+from tests.simulation.campaign.forking import Report
+from tests.simulation.campaign.run import Run, finished
 from tests.simulation.campaign.swarm import seeds
 from tests.simulation.campaign.tally import Log, Tally, tally_of
 
@@ -30,15 +31,18 @@ class Piece:
     shares: int = 1
     depth: int = 1
     only: frozenset[str] | None = None
+    check: float = 0.0
     removed: tuple[str, ...] = ()
     seeds: range = range(0)
 
-    def outcomes(self) -> list[Outcome]:
+    def run(self) -> Report:
         if self.seeds:
-            return seeds(self.seeds)
+            return Report(seeds(self.seeds))
         with ExitStack() as stack:
             stack.enter_context(guards.without(*self.removed))
-            return explore(self.scenario, Forker(self.share, self.shares, self.depth, self.only))
+            forker = Forker(self.share, self.shares, self.depth, self.only, self.check)
+            explore(self.scenario, forker)
+            return forker.forks.report
 
 
 def warm_up() -> None:
@@ -53,7 +57,7 @@ def warm_up() -> None:
 
 def _do(piece: Piece) -> tuple[str, Tally]:
     began = _cpu_s()
-    tally = tally_of(piece.outcomes())
+    tally = tally_of(piece.run())
     tally.cpu_s = round(_cpu_s() - began, 2)
     return piece.name, tally
 

@@ -1,0 +1,210 @@
+"""What decides how a run goes on, as a short text: two runs of a scenario with the same one end alike.
+
+Left out is what no rule and no step reads: the number of heartbeats (only whether a disk, an image or a
+guest has the newest is kept), identifiers drawn by chance (only which are equal), the domains' numbers,
+and what the clock shows. Ages are kept in steps of `AGE_S`. A process under way is described by where
+its code stands and by its plain values. What is pruned by this is not proven but tested: a share of it is
+run all the same, and must end as the run did that stands for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from types import GeneratorType
+from typing import Any
+
+from reconciler.model.command import Claim, Script
+from reconciler.model.move import Progress, Side
+from reconciler.simulator.checkers import extents, missing
+from reconciler.simulator.domain import Beat, Image
+from reconciler.simulator.drbd import Metadata, Resource
+from reconciler.simulator.filesystem import Directory, File, Link, Node
+from reconciler.simulator.guarding import EPOCHS
+from reconciler.simulator.host import SimHost
+from reconciler.simulator.storage import BlockDevice
+from tests.simulation.campaign.run import CALM_S, JUST_NOW_S, Run
+
+AGE_S = 10.0
+PLAIN = (str, int, bool, type(None))
+
+
+def digest(run: Run, script: Script | None) -> str:
+    """The state of a run just before a script that changes something is sent, or between two steps."""
+    text = repr(list(_all(run, script)))
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def _all(run: Run, script: Script | None) -> Iterator[Any]:
+    world, stand, now_s = run.world, run.stand, run.world.now_s
+    progress = run.journal.latest
+    assert progress is not None
+    epoch = run.order.claim(progress.serial).epoch
+    if script is not None:
+        yield [command.argv for command in script.commands], script.claim and script.claim.epoch - epoch
+    yield from _progress(progress, run.clock.now())
+    names = _Names()
+    for name, host in world.hosts.items():
+        side = Side.TARGET if name == run.order.target.name else Side.SOURCE
+        yield name, host.up, host.boot_id == run.order.boot(side), "run" in vars(host), sorted(host.locks)
+        yield _files(host.files.nodes, epoch, run), _files(stand.durable[name], epoch, run)
+        yield list(_storage(host, run, names)), list(_domains(host, run))
+        yield [_drbd(resource, now_s, names) for resource in host.drbd.values()], sorted(host.mounts)
+        yield name in stand.full, name in stand.torn, _age(stand.deaf.get(name, 0.0) - now_s)
+    yield [sorted(map(sorted, link.cut)) for link in world.links.values()]
+    yield sorted(
+        (job.host.name, job.lock or "", round(job.wake_at_s - now_s), repr(_process(job.steps, epoch)))
+        for job in world.jobs
+    )
+    yield stand.unpause_fails and now_s // 60, stand.strangers, now_s > CALM_S, run.turned
+    yield now_s - run.ran_s < JUST_NOW_S
+    yield (
+        any("crash" in fault for fault in run.faults),
+        any(f.startswith(("guest-gone", "crash-ran-gone")) for f in run.faults),
+    )
+    operator = run.operator
+    resume_s = operator.resume_at_s and _age(operator.resume_at_s - now_s)
+    yield (
+        operator.aborted,
+        resume_s,
+        len(operator.waiting),
+        operator.desk and operator.desk.stops(run.order.domain),
+    )
+
+
+def _age(seconds: float) -> int:
+    return max(-1, round(seconds // AGE_S))
+
+
+def _progress(progress: Progress, now: datetime) -> Iterator[Any]:
+    def age(moment: datetime | None) -> int | None:
+        return None if moment is None else round((now - moment).total_seconds() // AGE_S)
+
+    yield progress.direction, progress.step, progress.status, progress.attempts, sorted(progress.tried)
+    yield progress.reason, progress.pending, age(progress.step_began), age(progress.retry_at)
+    yield age(progress.unknown_since), age(progress.busy_since)
+
+
+class _Names:
+    """Identifiers by the order in which they appear."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}
+
+    def __call__(self, value: int) -> int:
+        """Small ones have a meaning of their own."""
+        return -value if value <= 16 else self.seen.setdefault(value, len(self.seen) + 1)
+
+
+def _files(nodes: Mapping[str, Node], epoch: int, run: Run) -> list[Any]:
+    found: list[Any] = []
+    for path in sorted(nodes):
+        match nodes[path]:
+            case File(thing=Image() as image, bulk=bulk):
+                found.append((path, bulk, image.complete, _newest(image.guest.last, run)))
+            case File(text=text, thing=None, mode=mode):
+                stored = path.startswith(EPOCHS) and text.strip().isdigit()
+                found.append((path, int(text) - epoch if stored else text, mode))
+            case File(thing=thing, bulk=bulk):
+                found.append((path, type(thing).__name__, bulk))
+            case Link(target=target):
+                found.append((path, target))
+            case Directory(mode=mode):
+                found.append((path, mode))
+    return found
+
+
+def _newest(number: int, run: Run) -> bool:
+    """Whether a guest knows of every heartbeat that was heard."""
+    heard = run.world.observer.newest.get(run.order.domain)
+    return heard is None or number >= heard.number
+
+
+def _storage(host: SimHost, run: Run, names: _Names) -> Iterator[Any]:
+    ledgers = run.world.observer.acknowledged.get(run.order.domain, {})
+    for group in host.groups.values():
+        for volume in sorted(group.volumes.values(), key=lambda volume: volume.name):
+            windows = extents(group, volume)
+            good = [vdev for vdev, ledger in ledgers.items() if next(missing(windows, ledger), None) is None]
+            other = []
+            for window in windows:
+                first = window.low + window.shift
+                for at in sorted(window.disk.content):
+                    if first <= at < window.high + window.shift:
+                        value = window.disk.content[at]
+                        if isinstance(value, Metadata):
+                            other.append(_metadata(value, names))
+                        elif not isinstance(value, Beat):
+                            other.append(
+                                (at - first, value if isinstance(value, PLAIN) else type(value).__name__)
+                            )
+            yield volume.name, volume.tags, volume.active, volume.extents, good, other
+    yield sorted((name, mapped.suspended, len(mapped.opens)) for name, mapped in host.maps.items())
+
+
+def _metadata(meta: Metadata, names: _Names) -> Any:
+    flags = (meta.consistent, meta.was_up_to_date, meta.was_primary, bool(meta.pages), bool(meta.active))
+    return (
+        flags,
+        len(meta.dirty),
+        names(meta.current & ~1),
+        names(meta.bitmap & ~1),
+        tuple(map(names, meta.history)),
+    )
+
+
+def _domains(host: SimHost, run: Run) -> Iterator[Any]:
+    for domain in host.domains.values():
+        disks = [(vbd.vdev, vbd.mode, vbd.opened, _device(vbd.device)) for vbd in domain.vbds]
+        flags = (domain.building, domain.pauses, domain.suspended, domain.connected)
+        yield domain.name, domain.uuid, domain.memory_mib, flags, disks, _newest(domain.guest.last, run)
+
+
+def _device(device: BlockDevice | None) -> Any:
+    return device and (type(device).__name__, device.minor, device.size)
+
+
+def _drbd(resource: Resource, now_s: float, names: _Names) -> Any:
+    devices = [
+        (
+            device.minor,
+            device.role,
+            device.disk,
+            device.replication,
+            device.peer_disk_seen,
+            device.size,
+            _device(device.lower),
+            _device(device.lower_md),
+            len(device.opens),
+            _metadata(device.kept, names) if device.kept else None,
+        )
+        for device in resource.devices.values()
+    ]
+    waits = max(-1, round(resource.retry_at_s - now_s))
+    return resource.name, resource.connection, resource.peer is not None, waits, devices
+
+
+def _process(steps: Any, epoch: int) -> Any:
+    """Where a process stands."""
+    if not isinstance(steps, GeneratorType) or steps.gi_frame is None:
+        return type(steps).__name__
+    frame = steps.gi_frame
+    values = {name: _plain(value, epoch) for name, value in frame.f_locals.items() if name != "delay_s"}
+    return steps.__qualname__, frame.f_lasti, sorted(values.items()), _process(steps.gi_yieldfrom, epoch)
+
+
+def _plain(value: Any, epoch: int) -> Any:
+    if isinstance(value, PLAIN):
+        return value
+    if isinstance(value, SimHost):
+        return value.name
+    if isinstance(value, list | tuple):
+        return [_plain(each, epoch) for each in value]
+    if isinstance(value, GeneratorType):
+        return _process(value, epoch)
+    if isinstance(value, Script):
+        return [command.argv for command in value.commands], value.claim and value.claim.epoch - epoch
+    if isinstance(value, Claim):
+        return value.epoch - epoch
+    return getattr(value, "__qualname__", type(value).__name__)
