@@ -43,16 +43,18 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# With LOG=FILE what is done is kept there, and a run that was stopped goes on from it.
+KEEP = $(if $(LOG),--log $(LOG))
 sim: $(STAMP)  ## Every single fault at every command, on simulated hosts; with SEEDS=N random runs instead
 ifdef SEEDS
-	$(BIN)/python -m tests.simulation.campaign swarm --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulation.campaign swarm --seeds $(SEEDS) $(KEEP)
 else
-	$(BIN)/python -m tests.simulation.campaign single
+	$(BIN)/python -m tests.simulation.campaign single $(KEEP)
 	$(BIN)/python -m tests.simulation.campaign mutants
 endif
 
-sim-pairs: $(STAMP)  ## Pairs of faults on simulated hosts; takes hours
-	$(BIN)/python -m tests.simulation.campaign pairs --keep 1
+sim-pairs: $(STAMP)  ## Pairs of faults on simulated hosts
+	$(BIN)/python -m tests.simulation.campaign pairs $(KEEP)
 
 lab: $(STAMP)  ## Boot two real Xen hosts in QEMU and leave them running
 	$(BIN)/python -m tests.lab up

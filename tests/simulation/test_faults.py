@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from reconciler.moves import guards
+from reconciler.simulator import checkers
+from reconciler.simulator.world import World
 from tests.simulation.campaign.cases import Forker, explore, replay
+from tests.simulation.campaign.forking import Report
+from tests.simulation.campaign.run import Outcome
 from tests.simulation.campaign.stage import SCENARIOS
-from tests.simulation.campaign.swarm import seeded
+from tests.simulation.campaign.swarm import seeded, seeds
+from tests.simulation.campaign.tally import Log, Tally, tally_of
 
 
 @pytest.mark.parametrize("scenario", sorted(SCENARIOS))
@@ -36,9 +43,55 @@ def test_a_case_can_be_replayed() -> None:
         )
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_random_runs(seed: int) -> None:
-    assert seeded(seed).trouble == ""
+def test_random_runs_that_share_their_beginnings_end_as_they_do_alone() -> None:
+    together = sorted(seeds(range(8)), key=lambda outcome: outcome.case)
+    assert together == [seeded(seed) for seed in range(8)]
+    assert [outcome.case for outcome in together if outcome.trouble] == []
+
+
+def test_rules_asked_only_after_a_change_say_what_they_always_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Both(checkers.Watch):
+        def violations(self, world: World) -> list[str]:
+            found = super().violations(world)
+            assert found == checkers.violations(world)
+            return found
+
+    monkeypatch.setattr(checkers, "Watch", Both)
+    with guards.without("image-once"):
+        outcomes = seeds(range(20, 50))
+    assert [outcome.case for outcome in outcomes if "crashed" in outcome.trouble] == []
+
+
+def test_a_pair_that_is_pruned_would_end_as_the_one_that_stands_for_it() -> None:
+    forker = Forker(1, 6, depth=2, check=0.4, only=frozenset({"lose-reply"}))
+    outcomes = explore("back-go", forker)
+    assert forker.forks.report.checked > 20
+    assert forker.forks.report.cut > 20
+    assert forker.forks.report.otherwise == []
+    assert [outcome.case for outcome in outcomes if outcome.trouble] == []
+
+
+@pytest.mark.parametrize("request_", ["abort", "hold-60"])
+def test_a_request_at_every_second_step_of_a_move(request_: str) -> None:
+    (undisturbed, *outcomes) = explore("move", Forker(0, 2, only=frozenset({request_})))
+    assert len(outcomes) > 20
+    assert [(outcome.case, outcome.trouble) for outcome in outcomes if outcome.trouble] == []
+    held = request_ != "abort"
+    assert {outcome.status for outcome in outcomes} == ({"moved"} if held else {"moved", "back"})
+    assert not held or min(outcome.world_s for outcome in outcomes) > undisturbed.world_s
+
+
+def test_a_campaign_goes_on_from_its_log(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    tally = tally_of(
+        Report([Outcome("a", status="moved"), Outcome("b", "I1: bad", "held", "why", step="go")])
+    )
+    Log(file).keep("one piece", tally)
+    with file.open("a") as log:
+        log.write('{"piece": "cut off')
+    Log(file).keep("another", Tally())
+    assert Log(file).done == {"one piece": tally, "another": Tally()}
+    assert (tally.violations, tally.held) == (1, {"go why": 1})
 
 
 def test_a_removed_guard_is_noticed() -> None:

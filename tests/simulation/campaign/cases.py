@@ -11,8 +11,8 @@ import random
 from dataclasses import dataclass, field
 
 from tests.simulation.campaign import faults
-from tests.simulation.campaign.forking import Forks
-from tests.simulation.campaign.run import Outcome, Run, finished
+from tests.simulation.campaign.forking import End, Forks, end_of
+from tests.simulation.campaign.run import Met, Outcome, Run, finished
 from tests.simulation.campaign.state import digest
 
 
@@ -40,8 +40,12 @@ class Forker:
     """Chooses no fault for the parent, and one for each child that it forks.
 
     `share` of `shares` tells the workers' cases apart. With `depth` 2 a child forks again, once for
-    every fault at every later command, unless a run that was in the same state has met that fault: then
-    that one stands for it. A share `check` of those it stands for are run as well and compared with it.
+    every fault at every later command.
+
+    Two runs of a scenario in the same state go on alike. So with `depth` 2 a fault is not begun with
+    where a run in that state has met it already, and a run that has had its faults is not gone on with
+    once it comes to a state from which another one has gone on. A share `check` of both is run to the
+    end all the same, and compared.
     """
 
     share: int = 0
@@ -56,15 +60,20 @@ class Forker:
     past: tuple[str, ...] = ()
     state: str | None = None
     since: int = 0
+    passed: list[str] = field(default_factory=list)
+    expected: End | None = None
+    whole: bool = False
 
     def choose(self, number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
-        if self.run is None or self.level > self.depth or not self.run.begun:
+        if self.run is None or not self.run.begun:
+            return None
+        if self.depth > 1 and place == "request" and not faults.reads(argv):
+            self._pass(number)
+        if self.level > self.depth:
             return None
         kinds = faults.kinds(place, argv, pairs=self.depth > 1)
         if self.run.scenario.only_crashes:
             kinds = tuple(kind for kind in kinds if "crash" in kind)
-        if self.depth > 1 and kinds and place == "request":
-            self.state, self.since = digest(self.run, self.run.stand.asked), number
         for fault in kinds:
             if self.only is not None and fault.partition("@")[0] not in self.only:
                 continue
@@ -74,6 +83,18 @@ class Forker:
             if self._meet((*self.past, f"{number}:{fault}"), self._key(number, place, fault)):
                 return fault
         return None
+
+    def _pass(self, number: int) -> None:
+        """A script that changes something is about to be sent; perhaps it is known how this goes on."""
+        assert self.run is not None
+        self.state, self.since = digest(self.run, self.run.stand.asked), number
+        known = self.forks.known.get(self.state)
+        if known is not None and self.level > self.depth:
+            if not self.whole:
+                self.forks.report.cut += 1
+                raise Met(*known)
+            self.expected = self.expected or known
+        self.passed.append(self.state)
 
     def _key(self, number: int, place: str, fault: str) -> str | None:
         """A fault at a place of a script, with the state before the script; None inside one disturbed."""
@@ -89,27 +110,34 @@ class Forker:
         assert self.run is not None
         forks = self.forks
         case = f"{self.run.scenario.name}:{'+'.join(past)}"
+        whole = self.depth > 1 and random.Random(case).random() < self.check
         expected = forks.known.get(key or "") if self.level > 1 else None
         if expected is not None:
             forks.report.pruned += 1
-            if random.Random(case).random() >= self.check:
+            if not whole:
                 return False
         outcome = forks.split(case)
         if outcome is None:
             self.level += 1
             self.past, self.run.case, self.state = past, case, None
+            self.passed, self.expected, self.whole = [], expected, whole
             return True
-        end = " ".join((outcome.trouble[:40], outcome.status, outcome.step, outcome.reason))
-        if expected is not None:
-            forks.report.checked += 1
-            if end != expected:
-                forks.report.otherwise.append(f"{case}: {end}, not {expected}")
-        elif key is not None:
-            forks.known[key] = forks.report.ends[key] = end
+        if key is not None:
+            forks.known[key] = forks.report.ends[key] = end_of(outcome)
         return False
+
+    def finish(self, outcome: Outcome) -> list[Outcome]:
+        """Report how the run went on from the states it has passed since its last fault."""
+        report, end = self.forks.report, end_of(outcome)
+        report.ends |= dict.fromkeys(self.passed, end)
+        if self.expected is not None:
+            report.checked += 1
+            if end != self.expected:
+                report.otherwise.append(f"{outcome.case}: {end}, not {self.expected}")
+        return self.forks.finish([outcome]).outcomes
 
 
 def explore(scenario: str, forker: Forker) -> list[Outcome]:
     """All cases of a scenario that are this forker's; in a child this never returns."""
     forker.run = Run(scenario, forker.choose)
-    return forker.forks.finish([finished(forker.run)]).outcomes
+    return forker.finish(finished(forker.run))

@@ -10,18 +10,27 @@ from dataclasses import asdict, dataclass, field
 
 from tests.simulation.campaign.run import Outcome
 
+End = list[str]
+"""What went wrong, status, step and reason: as much of an end as must be alike."""
+
+
+def end_of(outcome: Outcome) -> End:
+    return [outcome.trouble[:40], outcome.status, outcome.step, outcome.reason]
+
 
 @dataclass
 class Report:
     """What a process and its children saw; the first outcome is the process's own.
 
-    `ends` says how the run ended that stands for a state and a fault; `pruned` cases met such a one, of
-    which `checked` were run all the same and those in `otherwise` ended in another way.
+    `ends` says how the run ended that stands for a state, or for a state and a fault. `pruned` cases were
+    not begun, and `cut` ones not gone on with, because of one that stands for them; `checked` ones were
+    run to the end all the same, and those in `otherwise` ended in another way.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
-    ends: dict[str, str] = field(default_factory=dict)
+    ends: dict[str, End] = field(default_factory=dict)
     pruned: int = 0
+    cut: int = 0
     checked: int = 0
     otherwise: list[str] = field(default_factory=list)
 
@@ -29,6 +38,7 @@ class Report:
         self.outcomes += other.outcomes
         self.ends |= other.ends
         self.pruned += other.pruned
+        self.cut += other.cut
         self.checked += other.checked
         self.otherwise += other.otherwise
 
@@ -43,7 +53,7 @@ class Forks:
     """One process's end of it. A child runs to its end while its parent waits, so two never run at once."""
 
     report: Report = field(default_factory=Report)
-    known: dict[str, str] = field(default_factory=dict)
+    known: dict[str, End] = field(default_factory=dict)
     pipe: int = -1
 
     def split(self, case: str) -> Outcome | None:

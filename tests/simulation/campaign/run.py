@@ -286,9 +286,21 @@ class Run:
         return back
 
 
+class Met(BaseException):
+    """A run is in a state from which another one has gone on: it is known how that ended."""
+
+    def __init__(self, trouble: str, status: str, step: str, reason: str) -> None:
+        super().__init__()
+        self.end = trouble, status, step, reason
+
+
 def finished(run: Run) -> Outcome:
     """How a run ends, an error of the campaign itself included."""
     try:
         return run.go()
+    except Met as met:
+        trouble, status, step, reason = met.end
+        count, now_s = run.stand.sim.count, run.world.now_s
+        return Outcome(run.case, trouble, status, reason, "as another", step, count, now_s, run.faults)
     except BaseException:
         return Outcome(run.case, "crashed: " + traceback.format_exc()[-1500:], faults=run.faults)

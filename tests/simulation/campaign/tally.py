@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.simulation.campaign.forking import Report
@@ -26,6 +26,7 @@ class Tally:
     held: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    cut: int = 0
     checked: int = 0
     otherwise: list[str] = field(default_factory=list)
 
@@ -54,16 +55,16 @@ class Tally:
         self.held += other.held
         self.examples = {**other.examples, **self.examples}
         self.failed = [*self.failed, *other.failed][:SHOWN]
+        self.cut += other.cut
         self.checked += other.checked
         self.otherwise = [*self.otherwise, *other.otherwise]
 
     def text(self, what: str) -> str:
         ends = ", ".join(f"{number} {status}" for status, number in sorted(self.ends.items()))
         pruned = ""
-        if self.pruned:
-            pruned = (
-                f" and {self.pruned} pruned ({self.checked} of them run, {len(self.otherwise)} otherwise)"
-            )
+        if self.pruned or self.cut:
+            otherwise = f"{len(self.otherwise)} of {self.checked} checked ended otherwise"
+            pruned = f", {self.cut} of them cut, and {self.pruned} pruned ({otherwise})"
         return (
             f"{what}: {self.cases} cases{pruned}, {self.commands} commands, {self.violations} violations; "
             f"{ends}; {self.cpu_s:.0f} s of processor time"
@@ -71,7 +72,7 @@ class Tally:
 
 
 def tally_of(report: Report) -> Tally:
-    tally = Tally(pruned=report.pruned, checked=report.checked, otherwise=report.otherwise)
+    tally = Tally(pruned=report.pruned, cut=report.cut, checked=report.checked, otherwise=report.otherwise)
     for outcome in report.outcomes:
         tally.add(outcome)
     return tally
@@ -84,7 +85,9 @@ class Log:
         self.path = path
         self.done: dict[str, Tally] = {}
         if path is not None and path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            whole, end, _cut_short = path.read_text(encoding="utf-8").rpartition("\n")
+            path.write_text(whole + end, encoding="utf-8")
+            for line in whole.splitlines():
                 row = json.loads(line)
                 counted = {key: Counter(row["tally"][key]) for key in ("ends", "held")}
                 self.done[row["piece"]] = Tally(**{**row["tally"], **counted})
@@ -93,4 +96,4 @@ class Log:
         self.done[piece] = tally
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"piece": piece, "tally": asdict(tally)}) + "\n")
+                file.write(json.dumps({"piece": piece, "tally": vars(tally)}) + "\n")
