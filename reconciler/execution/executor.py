@@ -190,7 +190,7 @@ def without(secret: str, outcomes: tuple[Outcome, ...]) -> tuple[Outcome, ...]:
 
 
 def _both(one: Looks, other: Looks) -> Looks:
-    sides = {*one, *other}
+    sides = {**one, **other}  # a set's order would differ from process to process
     return {
         side: tuple({query.name: query for query in (*one.get(side, ()), *other.get(side, ()))}.values())
         for side in sides
