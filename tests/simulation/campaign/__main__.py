@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -26,23 +27,24 @@ def main() -> int:
     parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS))
     parser.add_argument("--fault", action="append")
     parser.add_argument("--check", type=float, default=0.01, help="share of the pruned pairs that is run")
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--log", type=Path, help="keep what is done here, and go on from it")
     given = parser.parse_args()
     scenarios = given.scenario or list(SCENARIOS)
     only = frozenset(given.fault) if given.fault else None
-    log = Log(given.log)
+    name = " ".join([given.what, *sorted(only or ())])
     match given.what:
         case "single":
-            pieces = [Piece(f"single {s} {n}/8", s, n, 8, only=only) for s in scenarios for n in range(8)]
-            return 1 if do(pieces, "single faults", log).violations else 0
+            pieces = [Piece(f"{name} {s} {n}/8", s, n, 8, only=only) for s in scenarios for n in range(8)]
+            return do(pieces, "single faults", Log(given.log), given.workers)
         case "pairs":
-            pieces = [Piece(f"pairs {s}", s, depth=2, only=only, check=given.check) for s in scenarios]
-            return 1 if do(pieces, "pairs of faults", log).violations else 0
+            pieces = [Piece(f"{name} {s}", s, depth=2, only=only, check=given.check) for s in scenarios]
+            return do(pieces, "pairs of faults", Log(given.log), given.workers)
         case "swarm":
             end = given.first + given.seeds
             blocks = [range(low, min(low + BLOCK, end)) for low in range(given.first, end, BLOCK)]
             pieces = [Piece(f"seeds {block.start}-{block.stop}", seeds=block) for block in blocks]
-            return 1 if do(pieces, "random runs", log).violations else 0
+            return do(pieces, "random runs", Log(given.log), given.workers)
         case "mutants":
             return mutants.main(given.case)
         case _:

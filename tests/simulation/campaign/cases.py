@@ -8,6 +8,8 @@ same state by the same commands.
 from __future__ import annotations
 
 import random
+import sys
+import time
 from dataclasses import dataclass, field
 
 from tests.simulation.campaign import faults
@@ -63,6 +65,7 @@ class Forker:
     passed: list[str] = field(default_factory=list)
     expected: End | None = None
     whole: bool = False
+    tell_at_s: float = 0.0
 
     def choose(self, number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
         if self.run is None or not self.run.begun:
@@ -122,6 +125,10 @@ class Forker:
             self.past, self.run.case, self.state = past, case, None
             self.passed, self.expected, self.whole = [], expected, whole
             return True
+        if self.depth > 1 and self.level == 1 and time.monotonic() > self.tell_at_s:
+            self.tell_at_s = time.monotonic() + 60.0
+            done = f"{len(forks.report.outcomes)} cases and {forks.report.pruned} pruned so far"
+            print(f"... {case}: {done}", file=sys.stderr, flush=True)
         if key is not None:
             forks.known[key] = forks.report.ends[key] = end_of(outcome)
         return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,17 +80,27 @@ def tally_of(report: Report) -> Tally:
     return tally
 
 
+def code() -> str:
+    """Which code this is: figures of another one are not added to its own."""
+    top = Path(__file__).parents[3]
+    files = sorted([*top.glob("reconciler/**/*.py"), *top.glob("tests/simulation/campaign/*.py")])
+    return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=6).hexdigest()
+
+
 class Log:
     """A line for every piece of work that is done, in a file if one is named."""
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.code = code()
         self.done: dict[str, Tally] = {}
         if path is not None and path.exists():
             whole, end, _cut_short = path.read_text(encoding="utf-8").rpartition("\n")
             path.write_text(whole + end, encoding="utf-8")
             for line in whole.splitlines():
                 row = json.loads(line)
+                if row["code"] != self.code:
+                    sys.exit(f"{path} holds what other code has done; name another file")
                 counted = {key: Counter(row["tally"][key]) for key in ("ends", "held")}
                 self.done[row["piece"]] = Tally(**{**row["tally"], **counted})
 
@@ -96,4 +108,4 @@ class Log:
         self.done[piece] = tally
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"piece": piece, "tally": vars(tally)}) + "\n")
+                file.write(json.dumps({"piece": piece, "code": self.code, "tally": vars(tally)}) + "\n")

@@ -18,8 +18,6 @@ from tests.simulation.campaign.run import Run, finished
 from tests.simulation.campaign.swarm import seeds
 from tests.simulation.campaign.tally import Log, Tally, tally_of
 
-WORKERS = int(os.environ.get("SIM_WORKERS", "2"))
-
 
 @dataclass(frozen=True)
 class Piece:
@@ -67,8 +65,8 @@ def _cpu_s() -> float:
     return sum(os.times()[:4])
 
 
-def do(pieces: Iterable[Piece], what: str, log: Log) -> Tally:
-    """All pieces on all workers, the failing cases and the figures so far as they come."""
+def do(pieces: Iterable[Piece], what: str, log: Log, workers: int) -> int:
+    """All pieces on all workers, failing cases and figures as they come; the exit status."""
     began, total = time.monotonic(), Tally()
     wanted = list(pieces)
     left = [piece for piece in wanted if piece.name not in log.done]
@@ -79,12 +77,14 @@ def do(pieces: Iterable[Piece], what: str, log: Log) -> Tally:
         print(
             total.text(f"{what}, from the log, {len(wanted) - len(left)} of {len(wanted)} pieces"), flush=True
         )
-    with get_context("fork").Pool(min(WORKERS, len(left) or 1), warm_up) as pool:
+    with get_context("fork").Pool(min(workers, len(left) or 1), warm_up) as pool:
         for done, (name, tally) in enumerate(pool.imap_unordered(_do, left), 1):
             log.keep(name, tally)
             total.merge(tally)
             for failed in tally.failed:
                 print(f"FAILED {failed}", flush=True)
+            for one in tally.otherwise:
+                print(f"OTHERWISE {one}", flush=True)
             print(
                 f"... {name}: {done + len(wanted) - len(left)} of {len(wanted)} pieces, {total.cases} cases, "
                 f"{total.violations} violations, {time.monotonic() - began:.0f} s",
@@ -94,4 +94,4 @@ def do(pieces: Iterable[Piece], what: str, log: Log) -> Tally:
     for key, number in total.held.most_common():
         print(f"held {number:6} {key}   e.g. {total.examples[key]}")
     print(f"{total.text(what)}; {time.monotonic() - began:.0f} s", flush=True)
-    return total
+    return 1 if total.violations or total.otherwise else 0
