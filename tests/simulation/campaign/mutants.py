@@ -35,6 +35,8 @@ MUTANTS = (
     Mutant(("never-ran",), "back-unpause-fails", ("ran-then-paused",)),
     Mutant(("back-target-gone",), "back-go", NONE),
     Mutant(("gate", "go-source-secondary"), "move", ("drbd-alone",)),
+    Mutant(("authority",), "move", ("guest-gone-after",)),
+    Mutant(("back-ran-there",), "back-new", ("crash-ran-gone",)),
     Mutant(("authority", "back-ran-there"), "move", ("guest-gone-after",)),
 )
 """Without «gate» alone GO refuses a source that is not Secondary; without «go-source-secondary» alone the

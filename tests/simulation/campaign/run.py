@@ -22,6 +22,7 @@ from tests.simulation.campaign.stage import SCENARIOS, build, order_for
 from tests.simulation.campaign.stand import Choose, Killed, Stand
 
 ROUNDS, LONGEST_S, CALM_S, DEFINITE_S = 1500, 4 * 3600.0, 900.0, 400.0
+MOST = 6000
 JUST_NOW_S = 1.0
 
 
@@ -122,6 +123,8 @@ class Run:
 
     def _watch(self, point: Point) -> None:
         self.check()
+        if point.number > MOST:
+            raise Violation(f"I6: no definite end after {point.number} commands")
         if not reads(point.command.argv) and point.script.claim is None:
             raise Violation(f"I4: {' '.join(point.command.argv)} was sent without a claim")
 

@@ -24,6 +24,7 @@ from reconciler.simulator.filesystem import Directory, File, Link, Node
 from reconciler.simulator.guarding import EPOCHS
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.storage import BlockDevice
+from reconciler.simulator.world import World
 from tests.simulation.campaign.run import CALM_S, JUST_NOW_S, Run
 
 AGE_S = 10.0
@@ -53,24 +54,15 @@ def _all(run: Run, script: Script | None) -> Iterator[Any]:
         yield [_drbd(resource, now_s, names) for resource in host.drbd.values()], sorted(host.mounts)
         yield name in stand.full, name in stand.torn, _age(stand.deaf.get(name, 0.0) - now_s)
     yield [sorted(map(sorted, link.cut)) for link in world.links.values()]
-    yield sorted(
-        (job.host.name, job.lock or "", round(job.wake_at_s - now_s), repr(_process(job.steps, epoch)))
-        for job in world.jobs
-    )
+    yield sorted(_jobs(world, epoch, run.order.domain))
     yield stand.unpause_fails and now_s // 60, stand.strangers, now_s > CALM_S, run.turned
     yield now_s - run.ran_s < JUST_NOW_S
-    yield (
-        any("crash" in fault for fault in run.faults),
-        any(f.startswith(("guest-gone", "crash-ran-gone")) for f in run.faults),
-    )
+    yield any(fault.startswith(("guest-gone", "crash-ran-gone")) for fault in run.faults)
+    yield not run.order.autostart and any("crash" in fault for fault in run.faults)
     operator = run.operator
+    stops = operator.desk is not None and operator.desk.stops(run.order.domain)
     resume_s = operator.resume_at_s and _age(operator.resume_at_s - now_s)
-    yield (
-        operator.aborted,
-        resume_s,
-        len(operator.waiting),
-        operator.desk and operator.desk.stops(run.order.domain),
-    )
+    yield operator.aborted, resume_s, len(operator.waiting), stops
 
 
 def _age(seconds: float) -> int:
@@ -183,6 +175,19 @@ def _drbd(resource: Resource, now_s: float, names: _Names) -> Any:
     ]
     waits = max(-1, round(resource.retry_at_s - now_s))
     return resource.name, resource.connection, resource.peer is not None, waits, devices
+
+
+def _jobs(world: World, epoch: int, domain: str) -> Iterator[Any]:
+    """What is under way, less requests that come late and are refused: their host knows a newer number."""
+    for job in world.jobs:
+        node = job.host.files.nodes.get(f"{EPOCHS}/{domain}")
+        stored = int(node.text) if isinstance(node, File) else 0
+        frame = getattr(job.steps, "gi_frame", None)
+        script = frame.f_locals.get("script") if frame is not None else None
+        if isinstance(script, Script) and script.claim is not None and script.claim.epoch < stored:
+            continue
+        stands = repr(_process(job.steps, epoch))
+        yield job.host.name, job.lock or "", round((job.wake_at_s - world.now_s) / AGE_S), stands
 
 
 def _process(steps: Any, epoch: int) -> Any:
