@@ -24,7 +24,7 @@ from reconciler.simulator.filesystem import Directory, File, Link, Node
 from reconciler.simulator.guarding import EPOCHS
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.storage import BlockDevice
-from reconciler.simulator.world import World
+from reconciler.simulator.world import Job, World
 from tests.simulation.campaign.run import CALM_S, JUST_NOW_S, Run
 
 AGE_S = 10.0
@@ -49,7 +49,7 @@ def _all(run: Run, script: Script | None) -> Iterator[Any]:
     for name, host in world.hosts.items():
         side = Side.TARGET if name == run.order.target.name else Side.SOURCE
         yield name, host.up, host.boot_id == run.order.boot(side), "run" in vars(host), sorted(host.locks)
-        yield _files(host.files.nodes, epoch, run), _files(stand.durable[name], epoch, run)
+        yield _stored(host, run, epoch), _files(host.files.nodes, run), _files(stand.durable[name], run)
         yield list(_storage(host, run, names)), list(_domains(host, run))
         yield [_drbd(resource, now_s, names) for resource in host.drbd.values()], sorted(host.mounts)
         yield name in stand.full, name in stand.torn, _age(stand.deaf.get(name, 0.0) - now_s)
@@ -89,15 +89,43 @@ class _Names:
         return -value if value <= 16 else self.seen.setdefault(value, len(self.seen) + 1)
 
 
-def _files(nodes: Mapping[str, Node], epoch: int, run: Run) -> list[Any]:
+def _stored(host: SimHost, run: Run, epoch: int) -> int:
+    """The number that a host has stored, from the journey's own; no crash takes it back.
+
+    An older one is as good as the journey's own, but where it is asked for and where a request of that
+    age may still come.
+    """
+    stored, domain = _number(host, run.order.domain) - epoch, run.order.domain
+    progress = run.journal.latest
+    asked = progress is not None and any(word in progress.step for word in ("epoch", "fence"))
+    late = any(job.host is host and _late(job, domain) for job in run.world.jobs)
+    return stored if asked or late else max(0, stored)
+
+
+def _number(host: SimHost, domain: str) -> int:
+    node = host.files.nodes.get(f"{EPOCHS}/{domain}")
+    return int(node.text) if isinstance(node, File) else 0
+
+
+def _late(job: Job, domain: str) -> bool | None:
+    """Whether a request comes late; None when it is one that is refused: its host knows a newer number."""
+    frame = getattr(job.steps, "gi_frame", None)
+    script = frame.f_locals.get("script") if frame is not None else None
+    if not isinstance(script, Script):
+        return False
+    return None if script.claim is not None and script.claim.epoch < _number(job.host, domain) else True
+
+
+def _files(nodes: Mapping[str, Node], run: Run) -> list[Any]:
     found: list[Any] = []
     for path in sorted(nodes):
+        if path.startswith(EPOCHS):
+            continue
         match nodes[path]:
             case File(thing=Image() as image, bulk=bulk):
                 found.append((path, bulk, image.complete, _newest(image.guest.last, run)))
             case File(text=text, thing=None, mode=mode):
-                stored = path.startswith(EPOCHS) and text.strip().isdigit()
-                found.append((path, int(text) - epoch if stored else text, mode))
+                found.append((path, text, mode))
             case File(thing=thing, bulk=bulk):
                 found.append((path, type(thing).__name__, bulk))
             case Link(target=target):
@@ -180,11 +208,7 @@ def _drbd(resource: Resource, now_s: float, names: _Names) -> Any:
 def _jobs(world: World, epoch: int, domain: str) -> Iterator[Any]:
     """What is under way, less requests that come late and are refused: their host knows a newer number."""
     for job in world.jobs:
-        node = job.host.files.nodes.get(f"{EPOCHS}/{domain}")
-        stored = int(node.text) if isinstance(node, File) else 0
-        frame = getattr(job.steps, "gi_frame", None)
-        script = frame.f_locals.get("script") if frame is not None else None
-        if isinstance(script, Script) and script.claim is not None and script.claim.epoch < stored:
+        if _late(job, domain) is None:
             continue
         stands = repr(_process(job.steps, epoch))
         yield job.host.name, job.lock or "", round((job.wake_at_s - world.now_s) / AGE_S), stands
