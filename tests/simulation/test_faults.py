@@ -11,7 +11,7 @@ from reconciler.simulator import checkers
 from reconciler.simulator.world import World
 from tests.simulation.campaign.cases import Forker, explore, replay
 from tests.simulation.campaign.forking import Report
-from tests.simulation.campaign.run import Outcome
+from tests.simulation.campaign.outcome import Outcome
 from tests.simulation.campaign.stage import SCENARIOS
 from tests.simulation.campaign.swarm import seeded, seeds
 from tests.simulation.campaign.tally import Log, Tally, tally_of
@@ -66,7 +66,7 @@ def test_a_pair_that_is_pruned_would_end_as_the_one_that_stands_for_it() -> None
     forker = Forker(1, 6, depth=2, check=0.4, only=frozenset({"lose-reply"}))
     outcomes = explore("back-go", forker)
     assert forker.forks.report.checked > 20
-    assert forker.forks.report.cut > 20
+    assert forker.forks.report.cut > 10
     assert forker.forks.report.otherwise == []
     assert [outcome.case for outcome in outcomes if outcome.trouble] == []
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 
 from tests.simulation.campaign import faults
 from tests.simulation.campaign.forking import End, Forks, end_of
-from tests.simulation.campaign.run import Met, Outcome, Run, finished
+from tests.simulation.campaign.outcome import Met, Outcome
+from tests.simulation.campaign.run import Run, finished
 from tests.simulation.campaign.state import digest
 
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
-from tests.simulation.campaign.run import Outcome
+from tests.simulation.campaign.outcome import Outcome
 
 End = list[str]
 """What went wrong, status, step and reason: as much of an end as must be alike."""

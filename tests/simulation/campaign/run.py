@@ -2,85 +2,27 @@
 
 from __future__ import annotations
 
-import datetime
 import traceback
-from dataclasses import dataclass, field
-from typing import Any
 
 from reconciler.execution.executor import Executor
 from reconciler.model.command import Script
-from reconciler.model.move import Direction, Order, Progress, Reason, Status
+from reconciler.model.move import Direction, Progress, Reason, Status
 from reconciler.moves import machine
-from reconciler.moves.journal import EventKind, Journal
+from reconciler.moves.journal import EventKind
 from reconciler.simulator import checkers
 from reconciler.simulator.runner import Point
 from reconciler.simulator.simclock import SimClock
 from tests.simulation.campaign import ends, strangers
 from tests.simulation.campaign.asking import Operator
 from tests.simulation.campaign.faults import reads
+from tests.simulation.campaign.outcome import Met, Outcome, Violation
 from tests.simulation.campaign.stage import SCENARIOS, build, order_for
 from tests.simulation.campaign.stand import Choose, Killed, Stand
+from tests.simulation.campaign.watched import WatchedJournal
 
 ROUNDS, LONGEST_S, CALM_S, DEFINITE_S = 1500, 4 * 3600.0, 900.0, 400.0
 MOST = 6000
 JUST_NOW_S = 1.0
-
-
-class WatchedJournal(Journal):
-    """In memory; remembers what it was told last, and writes it down when somebody is about to read."""
-
-    def __init__(self) -> None:
-        super().__init__(None)
-        self.latest: Progress | None = None
-        self.ran_there = False
-        self.unwritten: list[tuple[Any, ...]] = []
-        self.kind: EventKind | None = None
-        self.planned: list[tuple[str, tuple[str, ...]]] = []
-
-    def begin(self, order: Order, progress: Progress, now: datetime.datetime) -> None:
-        super().begin(order, progress, now)
-        self.latest = progress
-
-    def record(
-        self,
-        order: Order,
-        progress: Progress,
-        now: datetime.datetime,
-        kind: EventKind | None = None,
-        step: str = "",
-        detail: dict[str, Any] | None = None,
-    ) -> None:
-        self.unwritten.append((order, progress, now, kind, step, detail))
-        before = self.latest and self.latest.direction
-        if before is Direction.BACK and progress.direction is Direction.FORWARD:
-            self.ran_there = True  # turned forward again, as the target was found to have run
-        self.latest, self.kind = progress, kind
-        self.planned = [(row["host"], tuple(row["argv"])) for row in (detail or {}).get("commands", ())]
-
-    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        for row in self.unwritten:
-            super().record(*row)
-        self.unwritten.clear()
-        return super()._rows(sql, *values)
-
-
-class Violation(Exception):
-    """A rule was broken; the text names it."""
-
-
-@dataclass
-class Outcome:
-    """How a run ended. `trouble` is empty for a run that kept every rule and came to a definite end."""
-
-    case: str
-    trouble: str = ""
-    status: str = ""
-    reason: str = ""
-    detail: str = ""
-    step: str = ""
-    commands: int = 0
-    world_s: float = 0.0
-    faults: list[str] = field(default_factory=list)
 
 
 def nothing(number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
@@ -287,14 +229,6 @@ class Run:
             return progress
         self.journal.record(self.order, back, now, EventKind.TURNED_BACK, step=progress.step)
         return back
-
-
-class Met(BaseException):
-    """A run is in a state from which another one has gone on: it is known how that ended."""
-
-    def __init__(self, trouble: str, status: str, step: str, reason: str) -> None:
-        super().__init__()
-        self.end = trouble, status, step, reason
 
 
 def finished(run: Run) -> Outcome:

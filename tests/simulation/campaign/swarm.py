@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from tests.simulation.campaign import faults
 from tests.simulation.campaign.forking import Forks
-from tests.simulation.campaign.run import Outcome, Run, finished
+from tests.simulation.campaign.outcome import Outcome
+from tests.simulation.campaign.run import Run, finished
 from tests.simulation.campaign.stage import SCENARIOS
 
 

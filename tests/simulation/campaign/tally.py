@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.simulation.campaign.forking import Report
-from tests.simulation.campaign.run import Outcome
+from tests.simulation.campaign.outcome import Outcome
 
 SHOWN = 20
 

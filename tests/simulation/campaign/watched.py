@@ -1,0 +1,47 @@
+"""The production journal in memory, and what it was told last."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from reconciler.model.move import Direction, Order, Progress
+from reconciler.moves.journal import EventKind, Journal
+
+
+class WatchedJournal(Journal):
+    """In memory; remembers what it was told last, and writes it down when somebody is about to read."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.latest: Progress | None = None
+        self.ran_there = False
+        self.unwritten: list[tuple[Any, ...]] = []
+        self.kind: EventKind | None = None
+        self.planned: list[tuple[str, tuple[str, ...]]] = []
+
+    def begin(self, order: Order, progress: Progress, now: datetime.datetime) -> None:
+        super().begin(order, progress, now)
+        self.latest = progress
+
+    def record(
+        self,
+        order: Order,
+        progress: Progress,
+        now: datetime.datetime,
+        kind: EventKind | None = None,
+        step: str = "",
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        self.unwritten.append((order, progress, now, kind, step, detail))
+        before = self.latest and self.latest.direction
+        if before is Direction.BACK and progress.direction is Direction.FORWARD:
+            self.ran_there = True  # turned forward again, as the target was found to have run
+        self.latest, self.kind = progress, kind
+        self.planned = [(row["host"], tuple(row["argv"])) for row in (detail or {}).get("commands", ())]
+
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        for row in self.unwritten:
+            super().record(*row)
+        self.unwritten.clear()
+        return super()._rows(sql, *values)
