@@ -202,7 +202,7 @@ def _drbd(resource: Resource, now_s: float, names: _Names) -> Any:
         for device in resource.devices.values()
     ]
     waits = max(-1, round(resource.retry_at_s - now_s))
-    return resource.name, resource.connection, resource.peer is not None, waits, devices
+    return resource.name, resource.connection, resource.peer is not None, resource.pages_out, waits, devices
 
 
 def _jobs(world: World, epoch: int, domain: str) -> Iterator[Any]:
