@@ -188,7 +188,8 @@ class Progress:
 
     `serial` counts the times when it was not certain that no command of this journey could still come
     late: an answer that did not arrive, a restart inside a step, a turn. It is part of every later
-    claim, so that a host refuses the late one. `pending` is set while a step's commands are out.
+    claim, so that a host refuses the late one. `pending` is set while a step's commands are out; `unsure`
+    from then on until all commands of a try of the step are known to have ended well.
     """
 
     direction: Direction
@@ -205,6 +206,7 @@ class Progress:
     busy_since: datetime.datetime | None = None
     serial: int = 0
     pending: bool = False
+    unsure: bool = False
 
     @property
     def ended(self) -> bool:
@@ -221,4 +223,5 @@ class Progress:
             retry_at=None,
             unknown_since=None,
             busy_since=None,
+            unsure=False,
         )

@@ -288,6 +288,7 @@ class SourceAutostart(Step):
 
     name = "back-source-autostart"
     phase = Phase.BACK
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.SOURCE: (files.CONFIG_FILES,)}

@@ -76,7 +76,7 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
         return hold_stale(progress, verdict.why, now)
     if verdict.in_doubt:
         return _hold(progress, Reason.DISKS, verdict.why, now, retry=False)
-    match verdict.mark:
+    match Mark.READY if verdict.mark is Mark.DONE and step.lasting and progress.unsure else verdict.mark:
         case Mark.DONE:
             return _next(order, progress, step, now)
         case Mark.READY:
@@ -164,7 +164,7 @@ def acting(progress: Progress, step: Step) -> Progress:
     Every step has a claim of its own: a journal that was restored from a backup then knows an older number
     than the hosts, which refuse it, before it can do anything that fitted an earlier state.
     """
-    return _uncertain(replace(progress, tried=progress.tried | {step.name}, pending=True))
+    return _uncertain(replace(progress, tried=progress.tried | {step.name}, pending=True, unsure=True))
 
 
 def _uncertain(progress: Progress) -> Progress:
@@ -234,7 +234,8 @@ def turn_back(
 
 def after(progress: Progress, ran: list[tuple[str, Command, Outcome]]) -> Progress:
     """The progress after a step's commands: the first trouble becomes the detail, for messages only."""
-    progress = replace(progress, pending=False, busy_since=None)
+    well = all(isinstance(outcome, Answer) and outcome.ok for _, _, outcome in ran)
+    progress = replace(progress, pending=False, unsure=not well, busy_since=None)
     if any(isinstance(outcome, NoAnswer) for _, _, outcome in ran):
         progress = _uncertain(progress)
     for host, command, outcome in ran:

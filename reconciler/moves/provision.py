@@ -222,6 +222,7 @@ class NewAutostart(Step):
 
     name = "new-autostart"
     phase = Phase.PROVISION
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.TARGET: (files.CONFIG_FILES,)}

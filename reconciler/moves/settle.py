@@ -84,6 +84,7 @@ class TargetAutostart(Step):
 
     name = "target-autostart"
     phase = Phase.SETTLE
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.TARGET: (files.CONFIG_FILES,)}

@@ -107,6 +107,9 @@ class Step:
     freeze_ends: bool = False
     fresh: bool = False
     """Whether facts must be read anew even when the step before has just read them."""
+    lasting: bool = False
+    """Whether the step is done only once all its commands have ended well, as nobody sees what a power loss
+    would still take away. Acting again on DONE must be harmless."""
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         raise NotImplementedError

@@ -141,6 +141,16 @@ def test_a_target_that_ran_turns_the_journey_forward_again() -> None:
     assert there.progress.step == "start"
 
 
+def test_what_must_last_is_done_only_once_all_commands_have_ended_well() -> None:
+    ran = [("xen2", Command(("mv",)), Answer(0, "", "")), ("xen2", Command(("sync",)), NoAnswer("lost"))]
+    for name, unsure in (("target-autostart", machine.Act), ("target-leftovers", machine.End)):
+        tried = machine.after(replace(at(name, attempts=1), unsure=True), ran)
+        assert isinstance(machine.decide(ORDER, tried, DONE, NOW), unsure)
+        well = machine.after(tried, ran[:1])
+        assert not isinstance(machine.decide(ORDER, well, DONE, NOW), machine.Act)
+    assert not well.at("sync", NOW).unsure
+
+
 def test_a_copy_that_its_host_started_by_itself_is_not_taken_back() -> None:
     verdict = Verdict(Mark.WRONG, "runs there", ran_there=True)
     for order, step in ((provision(), "back-provision-removed"), (ORDER, "back-target-destroyed")):

@@ -74,7 +74,7 @@ def _progress(progress: Progress, now: datetime) -> Iterator[Any]:
         return None if moment is None else round((now - moment).total_seconds() // AGE_S)
 
     yield progress.direction, progress.step, progress.status, progress.attempts, sorted(progress.tried)
-    yield progress.reason, progress.pending, age(progress.step_began), age(progress.retry_at)
+    yield progress.reason, progress.pending, progress.unsure, age(progress.step_began), age(progress.retry_at)
     yield age(progress.unknown_since), age(progress.busy_since)
 
 
@@ -211,7 +211,8 @@ def _jobs(world: World, epoch: int, domain: str) -> Iterator[Any]:
         if _late(job, domain) is None:
             continue
         stands = repr(_process(job.steps, epoch))
-        yield job.host.name, job.lock or "", round((job.wake_at_s - world.now_s) / AGE_S), stands
+        wakes_s = round(job.wake_at_s - world.now_s, 1)
+        yield job.host.name, job.lock or "", wakes_s, stands
 
 
 def _process(steps: Any, epoch: int) -> Any:
