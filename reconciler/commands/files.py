@@ -166,6 +166,18 @@ def link(path: str, target: str) -> tuple[Command, ...]:
     )
 
 
+def start_with_host(path: str, target: str) -> tuple[Command, ...]:
+    """Make an autostart entry; durable once the last command has answered.
+
+    Hosts start whatever is in that folder, a link by a temporary name as well: so there is none.
+    """
+    return (
+        Command(("mkdir", "-p", path.rsplit("/", 1)[0])),
+        Command(("ln", "-sfn", target, path)),
+        sync_folder(AUTO_DIR),
+    )
+
+
 def sync_folder(path: str) -> Command:
     return Command(("sync", "-f", path))
 

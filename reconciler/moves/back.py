@@ -299,7 +299,7 @@ class SourceAutostart(Step):
         return READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        commands = (*files.link(order.auto_path, f"../{order.domain}.cfg"), files.sync_folder(files.AUTO_DIR))
+        commands = files.start_with_host(order.auto_path, f"../{order.domain}.cfg")
         return (Action(Side.SOURCE, commands),)
 
 

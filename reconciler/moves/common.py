@@ -275,6 +275,8 @@ class Unpause(Step):
 class DropFolder(Step):
     """No saved image of the domain is left on this side: an image is used once."""
 
+    lasting = True
+
     def __init__(self, name: str, phase: Phase, side: Side) -> None:
         self.name, self.phase, self.side = name, phase, side
 

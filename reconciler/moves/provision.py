@@ -232,7 +232,7 @@ class NewAutostart(Step):
         return DONE if there or not order.autostart else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        commands = (*files.link(order.auto_path, f"../{order.domain}.cfg"), files.sync_folder(files.AUTO_DIR))
+        commands = files.start_with_host(order.auto_path, f"../{order.domain}.cfg")
         return (Action(Side.TARGET, commands),)
 
 
@@ -306,7 +306,9 @@ class NothingLeft(Step):
         if order.auto_path in view.get(files.CONFIG_FILES).autostart and NewAutostart.name in progress.tried:
             links.insert(0, order.auto_path)
         if links:
-            commands += [files.remove(*links), files.sync_folder("/etc/xen")]
+            commands.append(files.remove(*links))
+        if links or ours:  # what could start the domain stays gone before any volume goes
+            commands.append(files.sync_folder("/etc/xen"))
         commands += [lvm.remove(disk.target_group, disk.volume) for disk in ours]
         return tuple(commands)
 

@@ -95,7 +95,7 @@ class TargetAutostart(Step):
         return READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        commands = (*files.link(order.auto_path, f"../{order.domain}.cfg"), files.sync_folder(files.AUTO_DIR))
+        commands = files.start_with_host(order.auto_path, f"../{order.domain}.cfg")
         return (Action(Side.TARGET, commands),)
 
 
@@ -123,6 +123,7 @@ class SourceLinksRemoved(Step):
 
     name = "source-links-removed"
     phase = Phase.SETTLE
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {
