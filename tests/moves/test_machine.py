@@ -489,7 +489,7 @@ def test_the_whole_after_commands() -> None:
     assert machine.after(busy, []) == calm
     assert machine.after(busy, [("xen1", COMMAND, Answer(0, "", ""))]) == calm
     told = machine.after(busy, [("xen1", COMMAND, Answer(3, "", "no space"))])
-    assert told == replace(calm, detail="xen1: «xl save web1» exited 3: no space")
+    assert told == replace(calm, unsure=True, detail="xen1: «xl save web1» exited 3: no space")
     lost = machine.after(busy, [("xen1", COMMAND, Answer(3, "", "x")), ("xen2", COMMAND, NoAnswer("cut"))])
     assert (lost.serial, lost.detail) == (4, "xen1: «xl save web1» exited 3: x")
     skipped = machine.after(busy, [("xen2", COMMAND, Skipped(Skip.BUSY))])
@@ -507,7 +507,7 @@ def test_what_is_uncertain_counts_once() -> None:
 
 def test_every_step_has_a_claim_of_its_own() -> None:
     sent = machine.acting(at("ship", "sync", **FULL), recipe.find(ORDER, Direction.FORWARD, "ship"))
-    assert sent == at("ship", "sync", "ship", **FULL | {"serial": 4}, pending=True)
+    assert sent == at("ship", "sync", "ship", **FULL | {"serial": 4}, pending=True, unsure=True)
 
 
 def test_a_host_that_knows_a_newer_claim_ends_all_trying() -> None:
