@@ -18,7 +18,7 @@ from typing import Any
 
 import paramiko
 
-from reconciler.errors import HostKeyError, InputError
+from reconciler.errors import HostKeyError
 from reconciler.execution import guard as guard_module
 from reconciler.model.command import REFUSALS, Answer, NoAnswer, Outcome, Script, Skip, Skipped
 from reconciler.model.placement import Host
@@ -26,6 +26,8 @@ from reconciler.model.placement import Host
 GUARD_FOLDER = "/usr/local/lib/xen-reconciler"
 SLACK_S = 15.0
 IDLE_CHANNELS = 4
+GREETING_LINES = 200
+"""So many lines may come before the guard's hello: the message of the day, words of a login script."""
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 GUARD_SOURCE = Path(guard_module.__file__).read_bytes()
@@ -40,6 +42,10 @@ class NotSent(Exception):
 
 class Lost(Exception):
     """The host was asked and the answer did not come."""
+
+
+class Garbled(Lost):
+    """A line came that is no reply."""
 
 
 def shell_line(*argv: str) -> str:
@@ -129,7 +135,10 @@ class Link:
         except NotSent as error:
             channel.close()
             return tuple(Skipped(Skip.UNREACHABLE, str(error)) for _ in script.commands)
-        except Lost as error:
+        except (Lost, KeyError, IndexError, TypeError, ValueError) as error:
+            # The last four: a reply that is none of the guard's. What became of the command is not known.
+            if not isinstance(error, Lost):
+                error = Lost(f"the reply cannot be understood: {error!r}")
             channel.close()
             answers += [NoAnswer(str(error)) for _ in script.commands[len(answers) :]]
             return tuple(answers)
@@ -214,9 +223,12 @@ def connect(host: Host, key_file: Path, known_hosts_file: Path, timeout_s: float
     try:
         client.load_host_keys(str(known_hosts_file))
     except OSError as error:
-        raise InputError(
+        raise HostKeyError(
             f"{known_hosts_file}: {error.strerror}; it must hold the host keys of all hosts"
         ) from None
+    except Exception as error:  # a line that is no key, bytes that are no text
+        text = f"{known_hosts_file} cannot be understood: {str(error)[:200] or type(error).__name__}"
+        raise HostKeyError(f"{text}; correct it") from None
     where = f"{host.name} ({host.address}:{host.port})"
     try:
         client.connect(
@@ -240,14 +252,22 @@ def connect(host: Host, key_file: Path, known_hosts_file: Path, timeout_s: float
         client.close()
         if "not found in known_hosts" in str(error):
             raise HostKeyError(f"{where} is not in {known_hosts_file}; add its key there") from None
-        raise NotSent(f"{where}: {error or type(error).__name__}") from None
+        raise NotSent(f"{where}: {str(error) or type(error).__name__}") from None
+    except Exception as error:  # a user key that is none; whatever it is, nothing was sent
+        client.close()
+        raise NotSent(f"{where}: {type(error).__name__}: {str(error)[:200]}") from None
     transport = client.get_transport()
     assert transport is not None
     transport.set_keepalive(10)
-    if not getattr(transport, "agreed_on_strict_kex", True):
+    if not strict(transport):
         client.close()
         raise NotSent(f"{where} does not offer strict key exchange (CVE-2023-48795); update its sshd")
     return client
+
+
+def strict(transport: object) -> bool:
+    """Whether both sides agreed on strict key exchange; a library that can't tell counts as no."""
+    return bool(getattr(transport, "agreed_on_strict_kex", False))
 
 
 def open_guard(transport: paramiko.Transport, timeout_s: float) -> GuardChannel:
@@ -262,7 +282,7 @@ def open_guard(transport: paramiko.Transport, timeout_s: float) -> GuardChannel:
             break
         except (paramiko.SSHException, OSError, EOFError, Lost) as error:
             if attempt == 2 or not transport.is_active():
-                raise NotSent(f"the guard did not start: {error or type(error).__name__}") from None
+                raise NotSent(f"the guard did not start: {str(error) or type(error).__name__}") from None
             install_guard(transport, timeout_s)
     return started
 
@@ -273,7 +293,7 @@ def start_guard(transport: paramiko.Transport, timeout_s: float) -> GuardChannel
     channel.settimeout(timeout_s + SLACK_S)
     channel.exec_command(START_LINE)
     started = GuardChannel(channel)
-    hello = started.receive(time.monotonic() + timeout_s + SLACK_S)
+    hello = started.hello(time.monotonic() + timeout_s + SLACK_S)
     if hello.get("version") != GUARD_VERSION:
         started.close()
         found = str(hello.get("version", "without a version"))[:40]
@@ -323,7 +343,7 @@ def put(transport: paramiko.Transport, line: str, content: bytes, timeout_s: flo
         said = channel.recv_stderr(2000).decode(errors="replace").strip()
         channel.close()
     except (paramiko.SSHException, OSError, EOFError) as error:
-        raise NotSent(f"the guard could not be installed: {error or type(error).__name__}") from None
+        raise NotSent(f"the guard could not be installed: {str(error) or type(error).__name__}") from None
     return status, said
 
 
@@ -350,7 +370,16 @@ class GuardChannel:
             self._channel.settimeout(SLACK_S)
             self._channel.sendall(json.dumps(request).encode() + b"\n")
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise Lost(f"the connection broke while asking: {error or type(error).__name__}") from None
+            raise Lost(f"the connection broke while asking: {str(error) or type(error).__name__}") from None
+
+    def hello(self, deadline: float) -> dict[str, Any]:
+        """The guard's first words, after what a login script may print; raises Lost."""
+        for _ in range(GREETING_LINES):
+            try:
+                return self.receive(deadline)
+            except Garbled:
+                continue
+        raise Lost(f"{GREETING_LINES} lines and no guard among them; does a login script print something?")
 
     def receive(self, deadline: float) -> dict[str, Any]:
         """One reply before the deadline (monotonic seconds); raises Lost."""
@@ -361,8 +390,10 @@ class GuardChannel:
             self._channel.settimeout(left_s)
             try:
                 more = self._channel.recv(65536)
+            except TimeoutError:
+                continue  # to the deadline, which is over
             except (OSError, EOFError, paramiko.SSHException) as error:
-                raise Lost(f"the connection broke: {error or type(error).__name__}") from None
+                raise Lost(f"the connection broke: {str(error) or type(error).__name__}") from None
             if not more:
                 said = (
                     self._channel.recv_stderr(500).decode(errors="replace")
@@ -376,8 +407,8 @@ class GuardChannel:
         line, self._buffer = self._buffer.split(b"\n", 1)
         try:
             reply = json.loads(line)
-        except ValueError:
-            raise Lost("the reply is not JSON; does a login script print something?") from None
+        except (ValueError, RecursionError):
+            raise Garbled("the reply is not JSON; does a login script print something?") from None
         if not isinstance(reply, dict):
-            raise Lost("the reply is not an object")
+            raise Garbled("the reply is not an object")
         return reply
