@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from reconciler import __version__, mailbox
+from reconciler import __version__, mailbox, rewinds
 from reconciler.background import Background
 from reconciler.clock import Clock
 from reconciler.commands import files
@@ -142,6 +142,7 @@ class Cycle:
             log.error("commit refused: %s", problem)
         if self.intent.trouble:
             log.error("the repository cannot be read: %s", self.intent.trouble)
+        rewinds.apply(self.config.state_dir, self.journal)
         active = self.journal.active()
         hosts = self._hosts(active)
         self._fleet.use(hosts)
@@ -182,6 +183,7 @@ class Cycle:
             now=self.clock.now(),
             salt=self._salt,
             held=self._kept_back(desired),
+            accepted=self.journal.accepted(),
         )
 
     def _kept_back(self, desired: Desired) -> dict[str, str]:

@@ -59,7 +59,7 @@ def put(folder: Path, request: Request) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(row, file)
             file.flush()
-            _give_to_owner(handle, folder)
+            give_to_owner(handle, folder)
             os.fsync(handle)
         temporary.replace(path)
         _sync(folder)
@@ -76,12 +76,12 @@ def open_folder(folder: Path) -> None:
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _give_to_owner(handle, folder.parent)
+        give_to_owner(handle, folder.parent)
     finally:
         os.close(handle)
 
 
-def _give_to_owner(handle: int, folder: Path) -> None:
+def give_to_owner(handle: int, folder: Path) -> None:
     """The daemon must be able to read and remove what root leaves for it."""
     owner = folder.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from reconciler import __version__
-from reconciler.cli.accept import accept
+from reconciler.cli.accept import accept, accept_host
 from reconciler.cli.demo import demo
 from reconciler.cli.explain import explain
 from reconciler.cli.guard import guard
@@ -124,6 +124,7 @@ def status(config_file: Path, as_json: bool) -> None:
 
 main.add_command(demo)
 main.add_command(accept)
+main.add_command(accept_host)
 main.add_command(guard)
 for command in (explain, abort, hold, resume, release):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""`reconciler accept`: a person says that a rewound or force-pushed ref is meant."""
+"""`accept` and `accept-host`: a person says that a rewound ref, or a host put back, is meant."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import config_option
-from reconciler.config import load_config
+from reconciler.cli.options import config_option, host_of
+from reconciler.commands import files
+from reconciler.config import Config, load_config
 from reconciler.cycle import LAST_GOOD
 from reconciler.errors import InputError
+from reconciler.execution.ssh import SshRunner
 from reconciler.moves.journal import Journal
+from reconciler.observed.survey import ask
+from reconciler.planning.rewinds import rewinds
+from reconciler.rewinds import note
 from reconciler.source import admission, git, load
 
 
@@ -24,10 +29,7 @@ def accept(commit: str, config_file: Path) -> None:
     at one that builds on it. Only the step from the commit now in force is accepted.
     """
     config = load_config(config_file)
-    journal = config.state_dir / "journal.sqlite"
-    if not journal.exists():
-        raise InputError(f"{journal} is not there: no commit is in force yet, so nothing has to be accepted")
-    reading = Journal(journal, read_only=True)
+    reading = _journal(config, "no commit is in force yet")
     try:
         in_force = reading.recall(LAST_GOOD)
     finally:
@@ -46,3 +48,52 @@ def accept(commit: str, config_file: Path) -> None:
         f"accepted: {new[:12]} instead of {in_force[:12]}; "
         f"taken within {config.interval_s} s, or at once with `systemctl kill -s HUP reconciler`"
     )
+
+
+@click.command("accept-host")
+@click.argument("host")
+@click.option("--i-have-checked", "checked", is_flag=True, help="You know what was put back, and cleared up.")
+@config_option
+def accept_host(host: str, checked: bool, config_file: Path) -> None:
+    """Let moves go on with a HOST that was put back to an earlier state, as it is now.
+
+    Asks the host; without --i-have-checked it only says what is to be accepted. Another rewind has to be
+    accepted anew. Exit 0 noted for the daemon, or not needed; 1 not accepted.
+    """
+    config = load_config(config_file)
+    there = host_of(config, host)
+    reading = _journal(config, "no host has accepted anything yet")
+    try:
+        accepted = reading.accepted()
+    finally:
+        reading.close()
+    ssh = config.ssh
+    runner = SshRunner({host: there}, ssh.key_file, ssh.known_hosts_file, ssh.connect_timeout_s)
+    try:
+        view = ask(runner, host, [files.EPOCHS])
+    finally:
+        runner.close()
+    view.get(files.EPOCHS)  # a host that does not answer is nothing to accept
+    found = rewinds({host: view}, accepted)
+    if not found:
+        click.echo(f"{host} needs no word: it knows all that it had accepted")
+        return
+    for rewind in found:
+        click.echo(f"{host} {rewind.text}")
+    if not checked:
+        raise InputError(
+            "not accepted. See on all hosts where these domains run and with which disks, and remove what "
+            "the rewind brought back (docs/how-to/held.md#host-rewound); then call it with --i-have-checked"
+        )
+    note(config.state_dir, host, found)
+    click.echo(
+        f"accepted: {host} as it is now; "
+        f"taken within {config.interval_s} s, or at once with `systemctl kill -s HUP reconciler`"
+    )
+
+
+def _journal(config: Config, nothing: str) -> Journal:
+    journal = config.state_dir / "journal.sqlite"
+    if not journal.exists():
+        raise InputError(f"{journal} is not there: {nothing}, so nothing has to be accepted")
+    return Journal(journal, read_only=True)

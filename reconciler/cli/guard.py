@@ -6,11 +6,10 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import config_option
+from reconciler.cli.options import config_option, host_of
 from reconciler.config import load_config
 from reconciler.errors import InputError
 from reconciler.execution.ssh import CURRENT_PATH, GUARD_VERSION, NotSent, install_current
-from reconciler.source import load, wording
 
 
 @click.group()
@@ -30,19 +29,9 @@ def guard() -> None:
 def install(host: str, key_file: Path | None, config_file: Path) -> None:
     """Install this version's guard on HOST, and make it the one that a forced command starts."""
     config = load_config(config_file)
-    loaded = load(config.repository, config.ref, config.folder)
-    if loaded.desired is None:
-        raise InputError(
-            "the commit has problems, so its hosts are not known: `reconciler validate` tells them"
-        )
-    known = loaded.desired.hosts
-    if host not in known:
-        raise InputError(
-            f"there is no host {host}{wording.guess(host, known)}; there are {wording.choices(known)}"
-        )
-    ssh = config.ssh
+    there, ssh = host_of(config, host), config.ssh
     try:
-        install_current(known[host], key_file or ssh.key_file, ssh.known_hosts_file, ssh.connect_timeout_s)
+        install_current(there, key_file or ssh.key_file, ssh.known_hosts_file, ssh.connect_timeout_s)
     except NotSent as error:
         raise InputError(f"{host}: {error}") from None
     click.echo(f"{host}: guard {GUARD_VERSION} is there; a forced command starts {CURRENT_PATH}")

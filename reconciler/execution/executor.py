@@ -9,7 +9,8 @@ from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.errors import UnknownFact
-from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Runner, Skipped
+from reconciler.execution.knowing import Knowing
+from reconciler.model.command import Answer, Claim, Command, NoAnswer, Outcome, Runner, Skipped
 from reconciler.model.facts import View
 from reconciler.model.move import Direction, Order, Progress, Side, Status
 from reconciler.moves import guards, machine, recipe
@@ -46,12 +47,17 @@ class Executor:
         Returns where it is then and in how many seconds to call again; 0.0 once it has ended.
         `stop` is asked between steps: a step that has begun is always seen through.
         """
-        seen = Seen(self._clock)
+        seen = Seen(self._clock, Knowing(self._runner, self._journal, order.domain))
         progress = machine.recovered(progress)
         while not progress.ended and not stop():
             step = recipe.find(order, progress.direction, progress.step)
             verdict = self._judge(order, progress, step, seen)
-            decision = machine.decide(order, progress, verdict, self._clock.now())
+            now = self._clock.now()
+            decision: machine.Decision
+            if seen.runner.denied:
+                decision = machine.hold_rewound(progress, seen.runner.denied, now)
+            else:
+                decision = machine.decide(order, progress, verdict, now)
             match decision:
                 case machine.Act():
                     progress, pause_s = self._act(order, decision.progress, step, seen)
@@ -66,6 +72,7 @@ class Executor:
         return progress, 0.0
 
     def _judge(self, order: Order, progress: Progress, step: Step, seen: Seen) -> Verdict | str:
+        seen.runner.denied = ""
         if step.fresh:
             seen.forget()
         self._look(order, step.looks(order, progress), seen)
@@ -82,7 +89,7 @@ class Executor:
         }
         if not wanted:
             return
-        answers = ask_all(self._runner, wanted, self._pool)
+        answers = ask_all(seen.runner, wanted, self._pool)
         for side in looks:
             if order.host(side).name in answers:
                 seen.add(side, answers[order.host(side).name])
@@ -102,9 +109,12 @@ class Executor:
             self._changed()
         seen.forget()
         ran: Ran = []
+        accepted: dict[str, Claim] = {}
         for action in actions:
-            host = order.host(action.side).name
-            outcomes = without(order.secret, self._runner.run(host, action.script(order, progress)))
+            host, script = order.host(action.side).name, action.script(order, progress)
+            outcomes = without(order.secret, seen.runner.run(host, script))
+            if script.claim and any(isinstance(outcome, Answer) for outcome in outcomes):
+                accepted[host] = script.claim
             ran += [
                 (host, command, outcome) for command, outcome in zip(action.commands, outcomes, strict=True)
             ]
@@ -112,12 +122,13 @@ class Executor:
                 break
         now = self._clock.now()
         busy_since, progress = progress.busy_since, machine.after(progress, ran)
-        self._journal.record(
-            order, progress, now, EventKind.OUTCOME, detail={"commands": [_told(*row) for row in ran]}
-        )
+        told = {"commands": [_told(*row) for row in ran]}
+        self._journal.record(order, progress, now, EventKind.OUTCOME, detail=told, accepted=accepted)
         self._changed()
         if (refusal := machine.stale(ran)) is not None:
             paused = machine.hold_stale(progress, refusal, now)
+        elif (refusal := machine.rewound(ran)) is not None:
+            paused = machine.hold_rewound(progress, refusal, now)
         elif (why := machine.still_busy(ran)) is not None:
             paused = machine.busy(order, replace(progress, busy_since=busy_since), why, now)
         else:
@@ -154,8 +165,9 @@ class Executor:
 class Seen:
     """Facts read for the step at hand, kept for the next one while nothing was changed and they are young."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, runner: Knowing) -> None:
         self._clock = clock
+        self.runner = runner
         self._views: dict[Side, View] = {}
         self._since = clock.monotonic_s()
 

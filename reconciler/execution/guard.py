@@ -4,17 +4,22 @@
 Reads one JSON request a line on stdin and answers with JSON lines on stdout:
 
   <- {"guard": 1, "version": "0123456789ab", "boot_id": "…", "node": "xen1"}   once, at the start
-  -> {"id": 7, "claim": {"domain": "web1", "epoch": 3} | null,
+  -> {"id": 7, "claim": {"domain": "web1", "epoch": 3, "first": 3, "after": 2} | null,
+      "known": {"domain": "web1", "epoch": 2} | null,
       "commands": [{"argv": ["xl", "list"], "stdin": "", "timeout_s": 60}, …]}
   <- {"id": 7, "index": 0, "exit": 0, "stdout": "…", "stderr": "…", "duration_s": 0.31}
   <- {"id": 7, "index": 1, "timeout": true}                           still running: outcome unknown
   <- {"id": 7, "done": true}
-  <- {"id": 7, "refused": "stale-epoch" | "busy" | "bad-request", "detail": "…"}
+  <- {"id": 7, "refused": "stale-epoch" | "rewound" | "busy" | "bad-request", "detail": "…"}
 
 With a claim, the domain's lock is held while the commands run, an epoch older than the one
 stored for the domain is refused, a newer one is stored first, and the first command that does
-not exit 0 ends the script. While a command runs, even after this process has died, its keeper holds
-the lock and nobody else can change that domain here.
+not exit 0 ends the script. A stored one between `after` and `first` was taken by another journey since
+this one was planned: refused as well. While a command runs, even after this process has died, its keeper
+holds the lock and nobody else can change that domain here.
+
+`known` names an epoch this host has accepted before. If it does not know it any more, it was put back to
+an earlier state, from a backup or a snapshot: nothing is run, not even a query.
 """
 
 from __future__ import annotations
@@ -151,6 +156,48 @@ class Refused(Exception):
         self.detail = detail
 
 
+class Claim:
+    """One domain and the number with which something of it is to be changed."""
+
+    def __init__(self, domain: str, epoch: int, first: int, after: int) -> None:
+        self.domain, self.epoch, self.first, self.after = domain, epoch, first, after
+
+    def check(self, stored: int) -> None:
+        """Refused when the host has stored a number of another journey that this one does not know."""
+        if self.epoch < stored:
+            why = f"epoch {self.epoch} of {self.domain} is older than {stored} on this host"
+            raise Refused("stale-epoch", why)
+        if self.after < stored < self.first:
+            why = f"another move of {self.domain} has taken {stored} on this host since this one was planned"
+            raise Refused("stale-epoch", why)
+
+
+class Known:
+    """One domain and a number this host has accepted for it before."""
+
+    def __init__(self, domain: str, epoch: int) -> None:
+        self.domain, self.epoch = domain, epoch
+
+    def check(self, stored: int) -> None:
+        """Refused when the host has forgotten it."""
+        if stored < self.epoch:
+            why = f"it has {stored or 'no number'} for {self.domain} now, and had accepted {self.epoch}"
+            raise Refused("rewound", why)
+
+
+def sync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    os.fsync(folder)
+    os.close(folder)
+
+
+def stored_number(text: str, path: str) -> int:
+    """What the file of a domain's epoch holds; a damaged one is never taken for zero."""
+    if not re.fullmatch("[0-9]{1,18}\n?", text):
+        raise Refused("stale-epoch", f"{path} does not hold a number; a human must look")
+    return int(text)
+
+
 class Guard:
     """Locks and epochs of one host, below `state_dir` (survives reboots) and `run_dir` (does not)."""
 
@@ -158,7 +205,10 @@ class Guard:
         self.epochs = os.path.join(state_dir, "epochs")
         self.locks = os.path.join(run_dir, "locks")
         self.spawn = spawn
-        os.makedirs(self.epochs, mode=0o700, exist_ok=True)
+        if not os.path.isdir(self.epochs):
+            os.makedirs(self.epochs, mode=0o700, exist_ok=True)
+            sync_folder(state_dir)  # a folder lost with the power would look like a host that was rewound
+            sync_folder(os.path.dirname(state_dir))
         os.makedirs(self.locks, mode=0o700, exist_ok=True)
 
     def handle(self, request: object, gone: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
@@ -166,9 +216,11 @@ class Guard:
         ident = request.get("id") if isinstance(request, dict) else None
         lock = -1
         try:
-            commands, claim = check(request)
+            commands, claim, known = check(request)
+            if known:
+                known.check(self._stored(known.domain))
             if claim:
-                lock = self._take(*claim)
+                lock = self._take(claim)
             for index, command in enumerate(commands):
                 if claim and gone():
                     raise Refused("busy", "the asker hung up")
@@ -183,7 +235,8 @@ class Guard:
             if lock >= 0:
                 os.close(lock)
 
-    def _take(self, domain: str, epoch: int) -> int:
+    def _take(self, claim: Claim) -> int:
+        domain = claim.domain
         lock = os.open(os.path.join(self.locks, domain), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + LOCK_PATIENCE_S
         while True:
@@ -196,52 +249,67 @@ class Guard:
                     raise Refused("busy", f"a command for {domain} is still running on this host") from None
                 time.sleep(0.05)
         try:
-            self._advance_epoch(domain, epoch)
+            self._advance_epoch(claim)
         except BaseException:
             os.close(lock)
             raise
         return lock
 
-    def _advance_epoch(self, domain: str, epoch: int) -> None:
+    def _stored(self, domain: str) -> int:
         path = os.path.join(self.epochs, domain)
         try:
             with open(path, encoding="ascii") as file:
-                text = file.read().strip()
+                return stored_number(file.read(), path)
         except FileNotFoundError:
-            text = "0"
-        if not re.fullmatch("[0-9]{1,18}", text):
-            raise Refused("stale-epoch", f"{path} does not hold a number; a human must look")
-        stored = int(text)
-        if epoch < stored:
-            raise Refused("stale-epoch", f"epoch {epoch} of {domain} is older than {stored} on this host")
-        if epoch > stored:
+            return 0
+
+    def _advance_epoch(self, claim: Claim) -> None:
+        path = os.path.join(self.epochs, claim.domain)
+        stored = self._stored(claim.domain)
+        claim.check(stored)
+        if claim.epoch > stored:
             with open(path + ".new", "w", encoding="ascii") as file:
-                file.write(f"{epoch}\n")
+                file.write(f"{claim.epoch}\n")
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(path + ".new", path)
-            folder = os.open(self.epochs, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            sync_folder(self.epochs)
 
 
-def check(request: object) -> tuple[list[dict[str, Any]], tuple[str, int] | None]:
+def check(request: object) -> tuple[list[dict[str, Any]], Claim | None, Known | None]:
     """Refuse a malformed request before anything runs, whatever JSON it is."""
     if not isinstance(request, dict):
         raise Refused("bad-request", "a request must be an object")
-    claim = request.get("claim")
     commands = request.get("commands")
     if not isinstance(commands, list) or not commands:
         raise Refused("bad-request", "commands must be a list that is not empty")
     checked = [check_command(command) for command in commands]
-    if claim is None:
-        return checked, None
-    domain, epoch = (claim.get("domain"), claim.get("epoch")) if isinstance(claim, dict) else (None, None)
+    claim = known = None
+    if request.get("claim") is not None:
+        domain, epoch, given = numbered(request["claim"])
+        first, after = given.get("first"), given.get("after")
+        first = 0 if first is None else number(first, 0)
+        claim = Claim(domain, epoch, first, MAX_EPOCH if after is None else number(after, 0))
+    if request.get("known") is not None:
+        domain, epoch, _ = numbered(request["known"])
+        known = Known(domain, epoch)
+    return checked, claim, known
+
+
+def numbered(given: object) -> tuple[str, int, dict[str, Any]]:
+    """A domain's name and an epoch."""
+    row = given if isinstance(given, dict) else {}
+    domain = row.get("domain")
     if not isinstance(domain, str) or not NAME.fullmatch(domain):
         raise Refused("bad-request", "a claim needs the name of a domain")
-    if type(epoch) is not int or not 0 < epoch <= MAX_EPOCH:
-        raise Refused("bad-request", f"a claim needs an epoch, 1 to {MAX_EPOCH}")
-    return checked, (domain, epoch)
+    return domain, number(row.get("epoch"), 1), row
+
+
+def number(value: object, least: int) -> int:
+    """An epoch as hosts can store it."""
+    if type(value) is not int or not least <= value <= MAX_EPOCH:
+        raise Refused("bad-request", f"a claim needs an epoch, {least} to {MAX_EPOCH}")
+    return value
 
 
 def check_command(command: object) -> dict[str, Any]:

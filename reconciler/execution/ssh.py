@@ -149,11 +149,7 @@ class Link:
         with self._lock:
             self._serial += 1
             ident = self._serial
-        claim = {"domain": script.claim.domain, "epoch": script.claim.epoch} if script.claim else None
-        commands = [
-            {"argv": list(c.argv), "stdin": c.stdin, "timeout_s": c.timeout_s} for c in script.commands
-        ]
-        channel.send({"id": ident, "claim": claim, "commands": commands})
+        channel.send(script.request(ident))
         deadline = time.monotonic() + script.timeout_s + SLACK_S
         while True:
             reply = channel.receive(deadline)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import enum
 import re
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from reconciler.errors import ParseError
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to change one domain's things on a host: refused there once a newer epoch is known."""
+    """The right to change one domain's things on a host: refused there once a newer number is known.
+
+    `first` is the lowest number of the same journey, and `after` the newest one that was known on this host
+    when it was planned: what stands in between was taken by another journey meanwhile, so the plan is void.
+    """
+
+    domain: str
+    epoch: int
+    first: int = 0
+    after: int | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A number the host is known to have accepted for a domain: one that has an older one was rewound."""
 
     domain: str
     epoch: int
@@ -56,6 +70,7 @@ class Skip(enum.Enum):
     HOST_KEY = "the host's key is unknown or has changed"
     BUSY = "an earlier command for this domain still runs on the host"
     STALE_EPOCH = "the host knows a newer epoch of the domain"
+    REWOUND = "the host was put back to an earlier state"
     REFUSED = "the guard refused the request"
 
 
@@ -78,7 +93,12 @@ def whole_lines(answer: Answer, tool: str) -> list[str]:
     return answer.stdout.split("\n")[:-1]  # not splitlines: names may hold other separators
 
 
-REFUSALS = {"busy": Skip.BUSY, "stale-epoch": Skip.STALE_EPOCH, "bad-request": Skip.REFUSED}
+REFUSALS = {
+    "busy": Skip.BUSY,
+    "stale-epoch": Skip.STALE_EPOCH,
+    "rewound": Skip.REWOUND,
+    "bad-request": Skip.REFUSED,
+}
 """What the guard calls its refusals."""
 
 
@@ -95,10 +115,22 @@ class Script:
 
     commands: tuple[Command, ...]
     claim: Claim | None = None
+    known: Known | None = None
 
     @property
     def timeout_s(self) -> float:
         return sum(command.timeout_s for command in self.commands)
+
+    def request(self, ident: int) -> dict[str, Any]:
+        """What the guard is asked, as JSON."""
+        return {
+            "id": ident,
+            "claim": asdict(self.claim) if self.claim else None,
+            "known": asdict(self.known) if self.known else None,
+            "commands": [
+                {"argv": list(c.argv), "stdin": c.stdin, "timeout_s": c.timeout_s} for c in self.commands
+            ],
+        }
 
 
 class Runner(Protocol):

@@ -10,8 +10,12 @@ from reconciler.model.command import Claim
 from reconciler.model.names import METADATA_SUFFIX
 from reconciler.model.placement import Host, Policy, Provision
 
-CLAIMS = 1_000_000
-"""How many claims on a host one journey can make; the epoch of a claim number is its quotient."""
+SERIALS = 1_000_000
+"""How many claims on a host one journey can make."""
+LOTS = 1_000_000
+"""How many lots there are: two journeys planned at the same time for one epoch hardly ever draw the same."""
+CLAIMS = LOTS * SERIALS
+"""The claim numbers of one epoch; the epoch of a claim number is its quotient."""
 
 
 class Kind(enum.Enum):
@@ -62,6 +66,7 @@ class Reason(enum.Enum):
     DISKS = "disks-in-doubt"
     OUTCOME_UNKNOWN = "start-outcome-unknown"
     STALE_EPOCH = "stale-epoch"
+    REWOUND = "host-rewound"
     BUSY = "host-busy"
     PLACEMENT_CHANGED = "placement-changed"
     ABORTED = "aborted"
@@ -132,6 +137,10 @@ class Order:
     provision: Provision | None = None
     source_boot: str = ""
     target_boot: str = ""
+    lot: int = 0
+    source_known: int | None = None
+    target_known: int | None = None
+    """The newest claim number the hosts knew when the journey was planned."""
 
     @property
     def move_id(self) -> str:
@@ -145,15 +154,22 @@ class Order:
     def tag(self) -> str:
         return f"xr.move.{self.move_id}"
 
-    def claim(self, serial: int) -> Claim:
-        """The right to change things, `serial` uncertainties after the journey began.
+    def claim(self, serial: int, side: Side | None = None) -> Claim:
+        """The right to change things on a side, `serial` uncertainties after the journey began.
 
         What hosts store are these numbers. Every journey has a range of its own, so that one which is out
-        of date can never grow into the numbers of the one that came after it.
+        of date can never grow into the numbers of the one that came after it. Two daemons that plan the same
+        move at the same time give it the same epoch; their lots tell them apart, and the host keeps to the
+        one that comes first.
         """
-        if not 0 <= serial < CLAIMS:
-            raise ValueError(f"{self.move_id} has used up its {CLAIMS} claims")
-        return Claim(self.domain, self.epoch * CLAIMS + serial)
+        if not 0 <= serial < SERIALS:
+            raise ValueError(f"{self.move_id} has used up its {SERIALS} claims")
+        first = self.epoch * CLAIMS + self.lot * SERIALS
+        return Claim(self.domain, first + serial, first, self.known(side) if side else None)
+
+    def known(self, side: Side) -> int | None:
+        """The newest claim number the host knew when the journey was planned."""
+        return self.source_known if side is Side.SOURCE else self.target_known
 
     def boot(self, side: Side) -> str:
         """The boot id the host had when the journey was planned."""

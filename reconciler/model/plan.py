@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reconciler.model.move import Order, Prediction
+from reconciler.model.move import Order, Prediction, Reason
 
 
 class ItemKind(enum.Enum):
@@ -37,6 +37,9 @@ class Item:
     why: str = ""
     order: Order | None = None
     notes: tuple[str, ...] = ()
+    reason: Reason | None = None
+    host: str | None = None
+    """Why the domain is held though no journey of it is under way, and the host it is about."""
 
     @property
     def prediction(self) -> Prediction | None:

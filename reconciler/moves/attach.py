@@ -21,7 +21,7 @@ from reconciler.moves.common import (
     WriteResourceFile,
     bring_up,
 )
-from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
+from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, outdated, wait, wrong
 
 ATTACH_SUSPEND = "attach-suspend"
 ATTACH_UNPAUSE = "attach-unpause"
@@ -37,18 +37,15 @@ class TakeEpoch(Step):
         return dict.fromkeys(order.sides, (files.EPOCHS,))
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        stored = {side: views[side].get(files.EPOCHS).get(order.domain, 0) for side in order.sides}
         for side in order.sides:
-            stored, mine = (
-                views[side].get(files.EPOCHS).get(order.domain, 0),
-                order.claim(progress.serial).epoch,
-            )
-            if stored > mine:
-                return wrong(f"{order.host(side).name} already knows epoch {stored} of {order.domain}")
-            if stored < mine:
-                return READY
-        return DONE
+            if (refused := outdated(order, progress, side, stored[side])) is not None:
+                return refused
+        mine = order.claim(progress.serial).epoch
+        return DONE if all(number == mine for number in stored.values()) else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        """The source first, for everybody: of two journeys that begin at once one takes both hosts."""
         return tuple(Action(side, (files.NOTHING,)) for side in order.sides)
 
 

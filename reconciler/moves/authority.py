@@ -12,7 +12,7 @@ from reconciler.moves.cutover import CUTOVER_SUSPEND, GO
 from reconciler.moves.settle import SourceDown
 
 ATTACH_DROP_IMAGE = "attach-drop-image"
-UNTOUCHABLE = frozenset({Reason.TWO_RUNNERS, Reason.STALE_EPOCH, Reason.DISKS})
+UNTOUCHABLE = frozenset({Reason.TWO_RUNNERS, Reason.STALE_EPOCH, Reason.DISKS, Reason.REWOUND})
 """Held for these, nothing is done to the domain until a person has decided: not even going back."""
 
 

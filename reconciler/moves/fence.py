@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.commands import files
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves.cutover import TARGET_RESTORE
-from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, outdated
 
 
 class Fence(Step):
@@ -29,14 +29,10 @@ class Fence(Step):
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         if not self._needed(progress):
             return DONE
-        stored, mine = (
-            views[self.side].get(files.EPOCHS).get(order.domain, 0),
-            order.claim(progress.serial).epoch,
-        )
-        if stored > mine:
-            why = f"{order.host(self.side).name} already knows epoch {stored} of {order.domain}"
-            return Verdict(Mark.WRONG, why, stale=True)
-        return DONE if stored == mine else READY
+        stored = views[self.side].get(files.EPOCHS).get(order.domain, 0)
+        if (refused := outdated(order, progress, self.side, stored)) is not None:
+            return refused
+        return DONE if stored == order.claim(progress.serial).epoch else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(self.side, (files.NOTHING,)),)

@@ -11,7 +11,7 @@ import enum
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from cattrs.preconf.json import make_converter
 
 from reconciler.errors import JournalError, JournalFull
+from reconciler.model.command import Claim
 from reconciler.model.move import Order, Progress
 from reconciler.model.stamp import stamp, unstamp
 from reconciler.moves import recipe
@@ -35,6 +36,8 @@ CREATE TABLE IF NOT EXISTS moves (
 CREATE TABLE IF NOT EXISTS events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, move_id TEXT NOT NULL REFERENCES moves(move_id),
   at TEXT NOT NULL, kind TEXT NOT NULL, direction TEXT NOT NULL, step TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS accepted (
+  host TEXT NOT NULL, domain TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (host, domain));
 CREATE INDEX IF NOT EXISTS events_by_move ON events(move_id);
 """
 
@@ -86,6 +89,7 @@ class Journal:
         self._lock = threading.Lock()
         self._forgets = read_only
         self._reserve = reserve
+        self.read_only = read_only or path is None
         try:
             self._db = _open(path, read_only=read_only)
             try:
@@ -190,9 +194,16 @@ class Journal:
         kind: EventKind | None = None,
         step: str = "",
         detail: dict[str, Any] | None = None,
+        accepted: Mapping[str, Claim] | None = None,
     ) -> None:
-        """The progress, and an event if one is named, in one transaction."""
+        """The progress, an event if one is named, and the claims hosts accepted, in one transaction."""
         with self._write() as db:
+            for host, claim in (accepted or {}).items():
+                db.execute(
+                    "INSERT INTO accepted VALUES (?, ?, ?) ON CONFLICT(host, domain) "
+                    "DO UPDATE SET number=MAX(number, excluded.number)",
+                    (host, claim.domain, claim.epoch),
+                )
             db.execute(
                 "UPDATE moves SET progress_json=?, ended=? WHERE move_id=?",
                 (_converter.dumps(progress), stamp(now) if progress.ended else None, order.move_id),
@@ -264,6 +275,31 @@ class Journal:
             Event(unstamp(at), EventKind(kind), way, step, json.loads(text))
             for at, kind, way, step, text in rows
         ]
+
+    def accepted(self) -> dict[str, dict[str, int]]:
+        """Host -> domain -> the newest claim number that host is known to have accepted."""
+        if not self._rows("SELECT 1 FROM sqlite_master WHERE type='table' AND name='accepted'"):
+            return {}  # read-only, and written by a version before there was this table
+        found: dict[str, dict[str, int]] = {}
+        for host, domain, number in self._rows("SELECT host, domain, number FROM accepted"):
+            found.setdefault(host, {})[domain] = number
+        return found
+
+    def accepted_on(self, host: str, domain: str) -> int:
+        """The newest claim number of the domain that the host is known to have accepted, 0 if none."""
+        rows = self._rows("SELECT number FROM accepted WHERE host=? AND domain=?", host, domain)
+        return int(rows[0][0]) if rows else 0
+
+    def forget_accepted(self, host: str, domain: str, known: int, shown: int) -> bool:
+        """A person accepts that the host knows an older number; whether there was anything to forget."""
+        if self._forgets:
+            return False
+        with self._write() as db:
+            changed = db.execute(
+                "UPDATE accepted SET number=? WHERE host=? AND domain=? AND number=?",
+                (shown, host, domain, known),
+            )
+            return changed.rowcount > 0
 
     def newest_epoch(self, domain: str) -> int:
         """The newest epoch this journal ever used for the domain, 0 if none."""

@@ -22,6 +22,8 @@ PATIENCE_S = 60.0
 MIRROR_PATIENCE_S = 600.0
 """The domain runs all the while, and a sync given up is lost: no hurry there."""
 HOLD_RETRY_S = 60.0
+_HEAL = frozenset({Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY, Reason.REWOUND})
+"""Held for these, a journey goes on as soon as the hosts answer again: the trouble is over then."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,7 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
         case Mark.DONE:
             return _next(order, progress, step, now)
         case Mark.READY:
-            heals = progress.reason in (Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY)
-            if progress.status is Status.HELD and not heals and not _due(progress, now):
+            if progress.status is Status.HELD and progress.reason not in _HEAL and not _due(progress, now):
                 return Pause(progress, HOLD_RETRY_S)
             attempts = 0 if progress.status is Status.HELD else progress.attempts
             if attempts >= step.max_attempts:
@@ -252,6 +253,14 @@ def stale(ran: list[tuple[str, Command, Outcome]]) -> str | None:
     return None
 
 
+def rewound(ran: list[tuple[str, Command, Outcome]]) -> str | None:
+    """The guard's word that its host was put back to an earlier state."""
+    for host, _, outcome in ran:
+        if isinstance(outcome, Skipped) and outcome.why is Skip.REWOUND:
+            return f"{host}: {outcome.reason}"
+    return None
+
+
 def still_busy(ran: list[tuple[str, Command, Outcome]]) -> str | None:
     """The guard's word that an earlier command for the domain has not ended on a host."""
     for host, command, outcome in ran:
@@ -263,3 +272,8 @@ def still_busy(ran: list[tuple[str, Command, Outcome]]) -> str | None:
 def hold_stale(progress: Progress, why: str, now: datetime.datetime) -> Pause:
     """A newer epoch is on the host: somebody else moves this domain. Touch nothing, ask a human."""
     return _hold(progress, Reason.STALE_EPOCH, why, now, retry=False)
+
+
+def hold_rewound(progress: Progress, why: str, now: datetime.datetime) -> Pause:
+    """A host was put back to an earlier state: neither it nor the journal can be believed. Ask a human."""
+    return _hold(progress, Reason.REWOUND, why, now, retry=False)

@@ -63,6 +63,8 @@ def no_abort(order: Order, progress: Progress) -> str:
         return f"{name} was seen running on both hosts: nothing is touched until one is left"
     if untouchable(progress) and progress.reason is Reason.DISKS:
         return f"{target} may hold writes that the source lacks: going back would remove them"
+    if untouchable(progress) and progress.reason is Reason.REWOUND:
+        return "a host was put back to an earlier state: nothing is touched until a person has accepted that"
     if untouchable(progress):
         return "a host knows a newer move of this domain, made by somebody else: nothing is touched"
     if progress.direction is Direction.BACK:

@@ -35,7 +35,7 @@ class Verdict:
 
     `never_ran` allows going back after the start was attempted; `ran_there` ends going back: the target
     holds the truth; `start_over` begins the way back anew, because a host has rebooted meanwhile.
-    `stale` says that a host knows a newer claim than this journey: somebody else moves the domain.
+    `stale` says that a host knows a claim newer than this journey's plan: somebody else moves the domain.
     `in_doubt` says that going on or back may destroy the better copy of a disk: only a person can tell.
     """
 
@@ -66,6 +66,18 @@ def in_doubt(why: str) -> Verdict:
     return Verdict(Mark.WRONG, why, in_doubt=True)
 
 
+def outdated(order: Order, progress: Progress, side: Side, stored: int) -> Verdict | None:
+    """Whether a host has stored a number of another journey; the guard there would refuse this one."""
+    claim, host = order.claim(progress.serial, side), order.host(side).name
+    if stored > claim.epoch:
+        why = f"{host} already knows epoch {stored} of {order.domain}"
+    elif claim.after is not None and claim.after < stored < claim.first:
+        why = f"{host} has given {stored} of {order.domain} to another move since this one was planned"
+    else:
+        return None
+    return Verdict(Mark.WRONG, why, stale=True)
+
+
 @dataclass(frozen=True)
 class Views:
     """What both sides showed."""
@@ -94,7 +106,7 @@ class Action:
     commands: tuple[Command, ...]
 
     def script(self, order: Order, progress: Progress) -> Script:
-        return Script(self.commands, order.claim(progress.serial))
+        return Script(self.commands, order.claim(progress.serial, self.side))
 
 
 class Step:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from reconciler.commands import drbd, files, xl
 from reconciler.errors import UnknownFact
 from reconciler.model.facts import Unknown, View
-from reconciler.model.move import CLAIMS, Direction, Kind, MoveDisk, Order, Progress, Reason, Status
+from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Progress, Reason, Status
 from reconciler.model.placement import Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.provision import config_text
 from reconciler.planning.predict import Rates, Sample, predict
 from reconciler.planning.preflight import MIB, Room, check_hosts, check_source, check_target, resolve_disk
+from reconciler.planning.rewinds import Accepted, heeded, rewinds
 from reconciler.planning.whereabouts import Found, Whereabouts, locate, unmanaged
 
 
@@ -56,6 +57,7 @@ class Situation:
     salt: str
     held: Mapping[str, str] = field(default_factory=dict)
     """Domains for which the operator wants no new journey, and what is said about it."""
+    accepted: Accepted = field(default_factory=dict)
 
 
 def plan(situation: Situation) -> Plan:
@@ -77,6 +79,7 @@ def _items(situation: Situation) -> Iterator[Item]:
     orders = [order for order, _ in situation.active]
     in_flight = {order.domain: (order, progress) for order, progress in situation.active}
     slots = situation.limits.max_moves - len(in_flight)
+    rewound = rewinds(situation.views, situation.accepted)
     for name in sorted({*desired.domains, *desired.refused, *in_flight}):
         domain = desired.domains.get(name)
         if name in in_flight:
@@ -89,6 +92,7 @@ def _items(situation: Situation) -> Iterator[Item]:
             item = _place(situation, domain, orders)
         except UnknownFact as unknown:
             item = Item(name, ItemKind.UNKNOWN, domain.host, None, str(unknown))
+        item = heeded(item, rewound)
         if item.order is not None and name in situation.held:
             item = replace(item, kind=ItemKind.LATER, why=situation.held[name])
         elif item.order is not None:
@@ -221,8 +225,17 @@ def _held_off(situation: Situation, domain: Domain) -> Item | None:
 
 
 def _epoch(situation: Situation, domain: str, hosts: Sequence[str]) -> int:
-    seen = [situation.views[host].get(files.EPOCHS).get(domain, 0) // CLAIMS for host in hosts]
+    seen = [_known(situation, domain, host) // CLAIMS for host in hosts]
     return max([situation.epochs.get(domain, 0), *seen]) + 1
+
+
+def _known(situation: Situation, domain: str, host: str) -> int:
+    return situation.views[host].get(files.EPOCHS).get(domain, 0)
+
+
+def _lot(situation: Situation, move_id: str) -> int:
+    drawn = hashlib.sha256(f"lot/{situation.salt}/{move_id}".encode()).digest()
+    return int.from_bytes(drawn[:8], "big") % LOTS
 
 
 def _secret(situation: Situation, move_id: str) -> str:
@@ -276,6 +289,9 @@ def _move(
         target_node=target_view.get(files.NODE),
         source_boot=source_view.get(files.BOOT_ID),
         target_boot=target_view.get(files.BOOT_ID),
+        lot=_lot(situation, f"{domain.name}-{epoch}"),
+        source_known=_known(situation, domain.name, found.host),
+        target_known=_known(situation, domain.name, target.name),
         disks=numbered,
         memory_mb=found.seen.memory_mb,
         policy=domain.policy,
@@ -321,6 +337,8 @@ def _provision(situation: Situation, domain: Domain, room: Room) -> Order | str:
         source_node="",
         target_node=view.get(files.NODE),
         target_boot=view.get(files.BOOT_ID),
+        lot=_lot(situation, f"{domain.name}-{epoch}"),
+        target_known=_known(situation, domain.name, target.name),
         disks=disks,
         memory_mb=wanted.memory_mb,
         policy=domain.policy,

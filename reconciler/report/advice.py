@@ -62,6 +62,8 @@ def safety(order: Order, progress: Progress, reason: Reason, frozen: bool) -> st
             f"{order.source.name if order.source else 'the source'} lack. Nothing is removed on either host "
             "until a person has decided; the domain goes on as it is."
         )
+    if reason is Reason.REWOUND:
+        return _REWOUND
     if order.source is None or order.kind is Kind.PROVISION:
         if started and progress.direction is Direction.FORWARD:
             return (
@@ -154,10 +156,27 @@ def _steps(order: Order, progress: Progress, reason: Reason) -> tuple[str, ...]:
                 f"{order.claim(progress.serial).epoch}, see `{on_source(shown)}` and `{on_target(shown)}`.",
                 "Let one daemon only look after these hosts, the one with the newer journal.",
             )
+        case Reason.REWOUND:
+            return (f"See where {name} runs: {look_at_both}.", *_rewound(""))
         case Reason.ABORTED:
             return (f"Nothing: it goes back because of `reconciler abort {name}`.", again)
         case Reason.PLACEMENT_CHANGED:
             return ("Nothing: the newest commit is planned once this move has gone back.", again)
+
+
+_REWOUND = (
+    "Not for this daemon to say: a host was put back to an earlier state, and what it shows may be old. "
+    "Nothing is touched."
+)
+
+
+def _rewound(host: str) -> tuple[str, ...]:
+    return (
+        "Do not start a copy anywhere before you know which disks are the newest. Find out what was put back "
+        "(root file system, volumes), and remove from that host what it had no more.",
+        f"Then accept the host as it is: `reconciler accept-host {host or 'HOST'}` says what, and with "
+        "--i-have-checked does it.",
+    )
 
 
 _DRBD = "drbdsetup events2 --now --statistics"
@@ -201,6 +220,8 @@ def planned(item: Item, problem: Problem | None) -> Advice:
     if problem is not None:
         steps: tuple[str, ...] = (f"Correct {problem.file} line {problem.line} and commit.",)
         return Advice(_AS_IT_WAS, steps, page("commit-refused"))
+    if item.reason is Reason.REWOUND:
+        return Advice(_REWOUND, _rewound(item.host or ""), page(item.reason.value))
     if item.kind is ItemKind.UNKNOWN:
         steps = (
             "Bring back the host or the fact that the reason names; until then nothing is decided "

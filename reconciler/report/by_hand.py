@@ -55,6 +55,8 @@ def lines(order: Order, progress: Progress, who: Holder) -> Iterator[Line]:
         return
     if progress.reason is Reason.TWO_RUNNERS:
         yield from _two(order)
+    elif progress.reason is Reason.REWOUND:
+        yield from _rewound(order)
     elif who is Holder.NOBODY and order.kind is Kind.MOVE and progress.tried & recipe.START_STEPS:
         yield from _lost(order, progress)
     elif who is Holder.TARGET:
@@ -94,6 +96,16 @@ def _two(order: Order) -> Iterator[Line]:
             f"if the copy on {order.host(side).name} is the right one, once the other is gone",
             ssh(order.host(side))(f"xl unpause {order.domain}"),
         )
+
+
+def _rewound(order: Order) -> Iterator[Line]:
+    for side in order.sides:
+        name = order.host(side).name
+        yield Line(f"does {name} know what it had accepted", f"reconciler accept-host {name}")
+    yield Line(
+        "once what a rewind brought back was removed there: accept the host as it is",
+        "reconciler accept-host HOST --i-have-checked",
+    )
 
 
 def _lost(order: Order, progress: Progress) -> Iterator[Line]:

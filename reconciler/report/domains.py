@@ -142,7 +142,7 @@ def _still(item: Item, last: Record | None, events: Events, desired: Desired | N
     declared = desired.domains.get(item.domain) if desired else None
     if declared is not None and item.kind is not ItemKind.UNMANAGED and declared.host != item.wanted:
         return _plain(State.LATER, "another host was committed since the last pass; planned in the next one")
-    state = _BY_ITEM[item.kind]
+    state = State.HELD if item.reason else _BY_ITEM[item.kind]
     entry = _plain(state, item.why)
     if item.order is not None:
         entry["predicted"] = moves.predicted(item.order.prediction) if item.order.source else None
@@ -150,9 +150,9 @@ def _still(item: Item, last: Record | None, events: Events, desired: Desired | N
     if last is not None and last.progress.status is Status.BACK and item.why.startswith(WENT_BACK):
         entry["observed_host"] = item.found or moves.standing(last, timings(last, ()))
         entry["last_error"] = moves.gone_back(last, events(last.order))
-    elif state in (State.REFUSED, State.UNKNOWN):
+    elif state in (State.REFUSED, State.UNKNOWN, State.HELD):
         problem = desired.refused.get(item.domain) if desired else None
-        entry["last_error"] = moves.error(None, None, item.why, advice.planned(item, problem))
+        entry["last_error"] = moves.error(None, item.reason, item.why, advice.planned(item, problem))
     return entry
 
 

@@ -6,19 +6,18 @@ Mirrors `execution.guard.Guard` (whose request check it uses) without real files
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from reconciler.execution.guard import LOCK_PATIENCE_S, PROTOCOL, Refused, check
+from reconciler.execution.guard import LOCK_PATIENCE_S, PROTOCOL, Claim, Known, Refused, check, stored_number
 from reconciler.simulator.filesystem import Directory, File, FileError
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.world import Job
 
 EPOCHS = "/var/lib/xen-reconciler/epochs"
 Wait = Callable[[Callable[[], bool], float], bool]
-Checked = tuple[list[dict[str, Any]], tuple[str, int] | None]
+Checked = tuple[list[dict[str, Any]], Claim | None, Known | None]
 Start = Callable[[int, list[str], str, str | None], Job]
 
 
@@ -53,17 +52,20 @@ class SimGuard:
     def handle(self, request: object, gone: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
         """Answer one request, as `Guard.handle` does."""
         ident = request.get("id") if isinstance(request, dict) else None
-        claim: tuple[str, int] | None = None
+        claim: Claim | None = None
         held = False
         try:
-            commands, claim = self.checked(request)
+            commands, claim, known = self.checked(request)
+            if known:
+                with self.mutex:
+                    known.check(self._stored(known.domain))
             if claim:
-                self._take(*claim)
+                self._take(claim)
                 held = True
             for index, command in enumerate(commands):
                 if claim and gone():
                     raise Refused("busy", "the asker hung up")
-                reply = self._run(index, command, claim[0] if claim else None)
+                reply = self._run(index, command, claim.domain if claim else None)
                 yield {"id": ident, "index": index, **reply}
                 if claim and reply.get("exit") != 0:
                     break
@@ -72,8 +74,8 @@ class SimGuard:
             yield {"id": ident, "refused": refused.reason, "detail": refused.detail}
         finally:
             with self.mutex:
-                if claim and held and self.host.locks.get(claim[0]) is self:
-                    del self.host.locks[claim[0]]
+                if claim and held and self.host.locks.get(claim.domain) is self:
+                    del self.host.locks[claim.domain]
 
     def _run(self, index: int, command: dict[str, Any], lock: str | None) -> dict[str, Any]:
         job = self.start(index, command["argv"], command["stdin"], lock)
@@ -90,7 +92,9 @@ class SimGuard:
         inherited = any(job.host is self.host and job.lock == domain for job in self.host.world.jobs)
         return inherited or domain in self.host.locks
 
-    def _take(self, domain: str, epoch: int) -> None:
+    def _take(self, claim: Claim) -> None:
+        domain = claim.domain
+
         def lock() -> bool:
             if not self._locked(domain):
                 self.host.locks[domain] = self
@@ -100,23 +104,23 @@ class SimGuard:
             raise Refused("busy", f"a command for {domain} is still running on this host")
         try:
             with self.mutex:
-                self._advance_epoch(domain, epoch)
+                self._advance_epoch(claim)
         except Refused:
             self.host.locks.pop(domain, None)
             raise
 
-    def _advance_epoch(self, domain: str, epoch: int) -> None:
+    def _stored(self, domain: str) -> int:
         path = posixpath.join(EPOCHS, domain)
-        files = self.host.files
         try:
-            text = files.read(path).strip()
+            return stored_number(self.host.files.read(path), path)
         except FileError:
-            text = "0"
-        if not re.fullmatch("[0-9]{1,18}", text):
-            raise Refused("stale-epoch", f"{path} does not hold a number; a human must look")
-        if epoch < int(text):
-            raise Refused("stale-epoch", f"epoch {epoch} of {domain} is older than {int(text)} on this host")
-        if epoch > int(text):
+            return 0
+
+    def _advance_epoch(self, claim: Claim) -> None:
+        stored = self._stored(claim.domain)
+        claim.check(stored)
+        if claim.epoch > stored:
+            files = self.host.files
             for folder in (posixpath.dirname(EPOCHS), EPOCHS):
                 files.nodes.setdefault(folder, Directory(0o700))
-            files.nodes[path] = File(f"{epoch}\n")
+            files.nodes[posixpath.join(EPOCHS, claim.domain)] = File(f"{claim.epoch}\n")

@@ -49,15 +49,7 @@ Fault = FailBefore | LoseReply | Hang | Crash
 @lru_cache(4096)
 def checked(script: Script) -> Checked:
     """What the guard makes of the request for a script; the same for the same script."""
-    claim = script.claim
-    return check(
-        {
-            "claim": {"domain": claim.domain, "epoch": claim.epoch} if claim else None,
-            "commands": [
-                {"argv": list(c.argv), "stdin": c.stdin, "timeout_s": c.timeout_s} for c in script.commands
-            ],
-        }
-    )
+    return check(script.request(1))
 
 
 @dataclass(frozen=True)

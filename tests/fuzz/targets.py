@@ -125,9 +125,13 @@ class _Ran(guard.Guard):
     def __init__(self, spawn: guard.Spawn) -> None:
         self.spawn = spawn
 
-    def _take(self, domain: str, epoch: int) -> int:
-        assert guard.NAME.fullmatch(domain) and 0 < epoch < 10**18
+    def _take(self, claim: guard.Claim) -> int:
+        assert guard.NAME.fullmatch(claim.domain) and 0 < claim.epoch < 10**18
         return -1
+
+    def _stored(self, domain: str) -> int:
+        assert guard.NAME.fullmatch(domain)
+        return 0
 
 
 def ask_guard(data: bytes) -> None:

@@ -121,7 +121,7 @@ def test_a_new_domain(progress: Progress, expected: Holder) -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_what_only_a_person_decides(order: Order, reason: Reason) -> None:
     held = at("take-epoch", status=Status.HELD, reason=reason)
-    hands_off = reason in (Reason.TWO_RUNNERS, Reason.STALE_EPOCH, Reason.DISKS)
+    hands_off = reason in (Reason.TWO_RUNNERS, Reason.STALE_EPOCH, Reason.DISKS, Reason.REWOUND)
     assert untouchable(held) == hands_off
     assert (holder(order, held) is NOBODY) == hands_off
     assert not untouchable(at("take-epoch", reason=reason)), "only while it is held"

@@ -167,3 +167,25 @@ def test_a_damaged_row_is_an_error_and_no_empty_journal(journal: Journal, path: 
         db.execute("DROP TABLE moves")
     with pytest.raises(JournalError, match="cannot be read: no such table"):
         journal.active()
+
+
+def test_the_newest_claim_each_host_has_accepted(journal: Journal, path: Path) -> None:
+    journal.begin(ORDER, at("take-epoch"), NOW)
+    assert (journal.accepted(), journal.accepted_on("xen1", "web1")) == ({}, 0)
+    first, second = ORDER.claim(0), ORDER.claim(1)
+    journal.record(ORDER, at("take-epoch"), NOW, accepted={"xen1": second, "xen2": first})
+    journal.record(ORDER, at("take-epoch"), NOW, accepted={"xen1": first})
+    newest = {"xen1": {"web1": second.epoch}, "xen2": {"web1": first.epoch}}
+    assert journal.accepted() == reread(path).accepted() == newest
+    assert journal.accepted_on("xen2", "web1") == first.epoch
+    assert not journal.forget_accepted("xen2", "web1", second.epoch, 7), "it was never that number"
+    assert not reread(path).forget_accepted("xen2", "web1", first.epoch, 7), "a look keeps nothing"
+    assert journal.forget_accepted("xen2", "web1", first.epoch, 7)
+    assert journal.accepted() == {**newest, "xen2": {"web1": 7}}
+
+
+def test_a_journal_from_before_claims_were_kept_is_read(journal: Journal, path: Path) -> None:
+    with sqlite3.connect(path) as older:
+        older.execute("DROP TABLE accepted")
+    assert reread(path).accepted() == {}
+    assert Journal(path).accepted() == {}

@@ -239,6 +239,9 @@ def test_a_refusal_is_recognised() -> None:
     stale = [("xen1", COMMAND, Skipped(Skip.STALE_EPOCH, "epoch 1 is older than 2"))]
     busy = [("xen1", COMMAND, Skipped(Skip.BUSY))]
     assert machine.stale(stale) and not machine.stale(busy)
+    gone = [("xen2", COMMAND, Answer(0, "", "")), ("xen1", COMMAND, Skipped(Skip.REWOUND, "no number"))]
+    assert machine.rewound(gone) == "xen1: the host was put back to an earlier state: no number"
+    assert machine.rewound(stale) is machine.stale(gone) is None
     assert machine.still_busy(busy) and not machine.still_busy(stale)
     held = machine.hold_stale(at("ship"), "epoch 1 is older than 2", NOW)
     assert (held.progress.status, held.progress.reason) == (Status.HELD, Reason.STALE_EPOCH)

@@ -184,7 +184,7 @@ def test_epochs() -> None:
     assert mark(at("take-epoch"), *knows) is Mark.DONE
     assert mark(at("take-epoch", serial=1), *knows) is Mark.READY
     newer = changed(T, files.EPOCHS, {"web1": mine + 9})
-    assert why(at("take-epoch"), knows[0], newer) == "xen2 already knows epoch 1000009 of web1"
+    assert why(at("take-epoch"), knows[0], newer) == f"xen2 already knows epoch {mine + 9} of web1"
     assert {side for side, _ in acts(at("take-epoch"), S, T)} == {Side.SOURCE, Side.TARGET}
 
 
@@ -720,9 +720,8 @@ def test_the_fence() -> None:
     newer = ORDER.claim(2).epoch
     knows = changed(S, files.EPOCHS, {"web1": newer})
     assert why(back("back-source-fence"), knows) == f"xen1 already knows epoch {newer} of web1"
-    assert (
-        why(late_, S, changed(T, files.EPOCHS, {"web1": newer})) == "xen2 already knows epoch 1000002 of web1"
-    )
+    knows = changed(T, files.EPOCHS, {"web1": newer})
+    assert why(late_, S, knows) == f"xen2 already knows epoch {newer} of web1"
     assert mark(back("back-target-fence-late")) is Mark.READY
     assert argv(back("back-source-fence"), S, T) == ["true"]
 

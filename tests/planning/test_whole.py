@@ -12,7 +12,7 @@ import pytest
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.commands.files import ConfigFiles
 from reconciler.model.facts import DomainState, Unknown, View, VolumeGroup
-from reconciler.model.move import CLAIMS, Direction, Kind, MoveDisk, Order, Prediction, Reason, Status
+from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Prediction, Reason, Status
 from reconciler.model.placement import Domain, Policy, Where
 from reconciler.model.plan import Item, ItemKind
 from reconciler.planning.planner import Limits, Situation, plan
@@ -41,6 +41,10 @@ ROOT = MoveDisk("xvda", "/etc/xen/disks/web1-root", "web1-root", 512 * MIB, -1, 
 DATA = MoveDisk("xvdb", "/etc/xen/disks/web1-data", "web1-data", 260 * MIB, -1, "fast", "fast")
 
 
+def lot(move_id: str) -> int:
+    return int(hashlib.sha256(f"lot/salt/{move_id}".encode()).hexdigest()[:16], 16) % LOTS
+
+
 def test_the_order_of_a_move() -> None:
     policy = Policy(max_freeze_s=60)
     source = changed(running(), files.EPOCHS, {"web1": 4 * CLAIMS + 7})
@@ -56,6 +60,9 @@ def test_the_order_of_a_move() -> None:
         target_node="xen2.example",
         source_boot="boot-xen1",
         target_boot="boot-xen2",
+        lot=lot("web1-5"),
+        source_known=4 * CLAIMS + 7,
+        target_known=0,
         disks=(
             replace(ROOT, minor=100, source_group="vg", source_uuid="uuid-web1-root"),
             replace(DATA, minor=101, source_group="vg", source_uuid="uuid-web1-data"),
@@ -89,6 +96,8 @@ def test_the_order_of_a_new_domain() -> None:
             source_node="",
             target_node="xen2.example",
             target_boot="boot-xen2",
+            lot=lot("web1-1"),
+            target_known=0,
             disks=(ROOT,),
             memory_mb=256,
             policy=policy,

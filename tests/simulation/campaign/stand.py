@@ -268,17 +268,16 @@ def late(host: SimHost, script: Script, delay_s: float) -> Steps:
     """A request that the network delivers late: the guard judges it then, as it would any other."""
     yield delay_s
     claim = script.claim
-    commands: list[dict[str, Any]] = [{"argv": list(c.argv), "stdin": c.stdin} for c in script.commands]
+    request = script.request(1)
     guard = SimGuard(host, wait=lambda condition, seconds: condition())
     if claim is not None:
-        request = {"id": 1, "claim": {"domain": claim.domain, "epoch": claim.epoch}, "commands": commands}
         replies: Iterator[dict[str, Any]] = guard.handle(request, gone=lambda: True)
         refusal = next(replies)
         if refusal.get("detail") != "the asker hung up":
             return Result(1, "", str(refusal))
         host.locks[claim.domain] = guard
     try:
-        for command in commands:
+        for command in request["commands"]:
             result = yield from host.run(command["argv"], command["stdin"])
             if result.exit:
                 return result
