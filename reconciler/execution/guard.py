@@ -30,6 +30,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -39,6 +40,7 @@ from typing import Any
 
 PROTOCOL = 1
 LOCK_PATIENCE_S = 2.0
+NOTE_BYTES = 500
 MAX_EPOCH = 10**18 - 1
 MAX_TIMEOUT_S = 31 * 86400.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}")
@@ -185,6 +187,17 @@ class Known:
             raise Refused("rewound", why)
 
 
+def note(lock: int, argv: list[str]) -> None:
+    """Say in the lock's file what is about to run, for whoever finds it taken; never in the way of it."""
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    text = f"«{shlex.join(argv)}»".encode()[: NOTE_BYTES - 100] + f" since {since} by its clock".encode()
+    try:
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, text + b"\n", 0)
+    except OSError:
+        pass
+
+
 def sync_folder(path: str) -> None:
     folder = os.open(path, os.O_RDONLY)
     os.fsync(folder)
@@ -224,6 +237,8 @@ class Guard:
             for index, command in enumerate(commands):
                 if claim and gone():
                     raise Refused("busy", "the asker hung up")
+                if claim:
+                    note(lock, command["argv"])
                 result = self.spawn(command["argv"], command["stdin"], command["timeout_s"], bool(claim))
                 yield {"id": ident, "index": index, **result}
                 if claim and result.get("exit") != 0:
@@ -245,8 +260,10 @@ class Guard:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
+                    noted = os.pread(lock, NOTE_BYTES, 0).decode("utf-8", "replace").strip()
                     os.close(lock)
-                    raise Refused("busy", f"a command for {domain} is still running on this host") from None
+                    what = f"a command for {domain} is still running on this host"
+                    raise Refused("busy", f"{what}: {noted}" if noted else what) from None
                 time.sleep(0.05)
         try:
             self._advance_epoch(claim)

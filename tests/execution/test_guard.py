@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,7 +116,10 @@ def test_a_command_past_its_time_keeps_the_lock_even_when_the_guard_is_killed(
     talk.process.wait()
     second = Talk(tmp_path)
     try:
-        assert second.ask(["true"], epoch=2)[0]["refused"] == "busy"
+        refused = second.ask(["true"], epoch=2)[0]
+        assert refused["refused"] == "busy"
+        assert "for web1 is still running on this host: «sh -c 'echo $$" in refused["detail"]
+        assert re.search(r" since 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ by its clock$", refused["detail"])
         os.kill(child, signal.SIGKILL)
         time.sleep(0.2)
         assert second.ask(["true"], epoch=2)[0]["exit"] == 0
