@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconciler.commands import drbd, files, lvm, xl
-from reconciler.model.facts import Connection, DiskState, Role, View
+from reconciler.model.facts import Connection, DiskState, Role, Vbd, View
 from reconciler.model.move import Direction, Order, Progress
 from reconciler.model.placement import DiskSource
 from reconciler.moves import recipe
@@ -131,6 +131,8 @@ def new() -> Iterator[tuple[Case, Order]]:
     nowhere, source = empty("xen2"), empty("xen1")
     marked = [replace(v, tags=v.tags | {"xr.populated"}) for v in MADE.get(lvm.VOLUMES)]
     full = changed(MADE, lvm.VOLUMES, tuple(marked))
+    vbds = (Vbd(PAUSED.domid, NEW.disks[0].device, (253, 10), False),)
+    paused = changed(changed(full, xl.DOMAINS, (PAUSED,)), xl.VBDS, vbds)
     assert NEW.provision is not None
     (disk,) = NEW.provision.disks
     unpacked = replace(disk, source=DiskSource(tarball="/t.tar"))
@@ -150,7 +152,9 @@ def new() -> Iterator[tuple[Case, Order]]:
         (at("create"), source, full),
         (at("new-autostart"), source, full),
         (at("start"), source, rebooted(full)),
+        (at("start"), source, paused),
         (at("new-untagged"), source, full),
+        (at("new-untagged"), source, MADE),
         (back("back-target-fence"), source, full),
         (back("back-provision-removed", "new-links", "new-config", "create", "new-autostart"), source, there),
         (back("back-provision-removed"), source, changed(MADE, NEW_TEXT, NEW.config_text)),

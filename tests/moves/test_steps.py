@@ -26,7 +26,7 @@ from reconciler.model.facts import (
 from reconciler.model.move import Direction, Order, Progress, Side
 from reconciler.moves import look, recipe
 from reconciler.moves.common import resource_text
-from reconciler.moves.step import Mark, Step, Verdict, Views, wait, wrong
+from reconciler.moves.step import Action, Mark, Step, Verdict, Views, wait, wrong
 from tests.moves.journeys import at, back, move, provision
 from tests.planning.site import MIB, changed, empty, running, volume
 
@@ -943,6 +943,12 @@ def test_new_contents() -> None:
     assert new("populate").mark is Mark.READY
     there = changed(MADE, xl.DOMAINS, (PAUSED,))
     assert "its disks are not written" in new("populate", view=there).why
+    marked = frozenset({NEW.tag, "xr.populated"})
+    filled = changed(there, lvm.VOLUMES, (volume("web1-root", 512, 10, "fast", tags=marked),))
+    assert new("populate", view=filled).mark is Mark.DONE
+    marked = frozenset({NEW.tag, "xr.populated"})
+    filled = changed(there, lvm.VOLUMES, (volume("web1-root", 512, 10, "fast", tags=marked),))
+    assert new("populate", view=filled).mark is Mark.DONE
     assert NEW.provision is not None
     disk = NEW.provision.disks[0]
     tarball = replace(disk, source=replace(disk.source, image=None, tarball="/t.tar"))
@@ -1014,6 +1020,11 @@ def test_what_was_not_read_is_not_absent() -> None:
     for name in ("sync", "ship", "source-volumes-removed", "cutover-ready"):
         with pytest.raises(UnknownFact):
             judge(at(name), View("xen1"), View("xen2"))
+
+
+def test_what_is_sent_claims_the_domain() -> None:
+    script = Action(Side.SOURCE, (files.NOTHING,)).script(ORDER, at("sync", serial=7))
+    assert (script.commands, script.claim) == ((files.NOTHING,), ORDER.claim(7))
 
 
 def test_an_abstract_step_does_nothing() -> None:
