@@ -101,6 +101,10 @@ def test_abort_under_a_hold_lasts_as_long_as_the_hold() -> None:
             "xen2 may hold writes that the source lacks: going back would remove them",
         ),
         (
+            at("sync", status=Status.HELD, reason=Reason.REWOUND),
+            "a host was put back to an earlier state: nothing is touched until a person has accepted that",
+        ),
+        (
             at("sync", status=Status.HELD, reason=Reason.STALE_EPOCH),
             "a host knows a newer move of this domain, made by somebody else: nothing is touched",
         ),

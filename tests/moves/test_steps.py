@@ -1023,8 +1023,11 @@ def test_what_was_not_read_is_not_absent() -> None:
 
 
 def test_what_is_sent_claims_the_domain() -> None:
-    script = Action(Side.SOURCE, (files.NOTHING,)).script(ORDER, at("sync", serial=7))
-    assert (script.commands, script.claim) == ((files.NOTHING,), ORDER.claim(7))
+    order = replace(ORDER, source_known=5, target_known=6)
+    for side, known in ((Side.SOURCE, 5), (Side.TARGET, 6)):
+        script = Action(side, (files.NOTHING,)).script(order, at("sync", serial=7))
+        assert (script.commands, script.claim) == ((files.NOTHING,), order.claim(7, side))
+        assert script.claim is not None and script.claim.after == known
 
 
 def test_an_abstract_step_does_nothing() -> None:
