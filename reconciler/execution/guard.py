@@ -10,7 +10,7 @@ Reads one JSON request a line on stdin and answers with JSON lines on stdout:
   <- {"id": 7, "index": 0, "exit": 0, "stdout": "…", "stderr": "…", "duration_s": 0.31}
   <- {"id": 7, "index": 1, "timeout": true}                           still running: outcome unknown
   <- {"id": 7, "done": true}
-  <- {"id": 7, "refused": "stale-epoch" | "rewound" | "busy" | "bad-request", "detail": "…"}
+  <- {"id": 7, "refused": "stale-epoch" | "rewound" | "busy" | "no-store" | "bad-request", "detail": "…"}
 
 With a claim, the domain's lock is held while the commands run, an epoch older than the one
 stored for the domain is refused, a newer one is stored first, and the first command that does
@@ -211,6 +211,31 @@ def stored_number(text: str, path: str) -> int:
     return int(text)
 
 
+def store(path: str, epoch: int) -> None:
+    """As a new file that takes the old one's name: after a crash it is the old one or the new one."""
+    with open(path + ".new", "w", encoding="ascii") as file:
+        file.write(f"{epoch}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".new", path)
+
+
+def overwrite(path: str, epoch: int, why: OSError) -> None:
+    """On a full disk, in place: going back, which makes room, must not need room first.
+
+    The number grows within its block and never gets shorter. A domain that has no number yet is refused.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY)
+        try:
+            os.pwrite(handle, f"{epoch}\n".encode("ascii"), 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError:
+        raise Refused("no-store", f"{path} cannot be written: {why.strerror}; nothing was run") from None
+
+
 class Guard:
     """Locks and epochs of one host, below `state_dir` (survives reboots) and `run_dir` (does not)."""
 
@@ -285,11 +310,10 @@ class Guard:
         stored = self._stored(claim.domain)
         claim.check(stored)
         if claim.epoch > stored:
-            with open(path + ".new", "w", encoding="ascii") as file:
-                file.write(f"{claim.epoch}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(path + ".new", path)
+            try:
+                store(path, claim.epoch)
+            except OSError as error:
+                overwrite(path, claim.epoch, error)
             sync_folder(self.epochs)
 
 

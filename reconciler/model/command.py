@@ -98,6 +98,7 @@ REFUSALS = {
     "stale-epoch": Skip.STALE_EPOCH,
     "rewound": Skip.REWOUND,
     "bad-request": Skip.REFUSED,
+    "no-store": Skip.REFUSED,
 }
 """What the guard calls its refusals."""
 

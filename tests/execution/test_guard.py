@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -208,3 +209,35 @@ def test_argv_arrives_as_it_was_given(talk: Talk, words: list[str]) -> None:
     show = "import sys, json; print(json.dumps(sys.argv[1:]))"
     replies = talk.ask([sys.executable, "-X", "utf8", "-c", show, *words])
     assert json.loads(replies[0]["stdout"]) == words
+
+
+def full(path: str, epoch: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_on_a_full_disk_a_newer_number_is_still_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Going back makes room; it must not need room first."""
+    ran: list[list[str]] = []
+
+    def spawn(argv: list[str], stdin: str, timeout_s: float, claimed: bool) -> dict[str, Any]:
+        ran.append(argv)
+        return {"exit": 0, "stdout": "", "stderr": "", "duration_s": 0.0}
+
+    here = guard.Guard(str(tmp_path / "state"), str(tmp_path / "run"), spawn)
+
+    def ask(domain: str, epoch: int) -> dict[str, Any]:
+        claim = {"domain": domain, "epoch": epoch}
+        request = {"id": 1, "claim": claim, "commands": [{"argv": [domain, str(epoch)]}]}
+        return list(here.handle(request))[-1]
+
+    assert ask("web1", 9_000_001) == {"id": 1, "done": True}
+    monkeypatch.setattr(guard, "store", full)
+    assert ask("web1", 12_000_001) == {"id": 1, "done": True}
+    assert (tmp_path / "state/epochs/web1").read_text() == "12000001\n"
+    assert ask("web1", 9_000_001)["refused"] == "stale-epoch"
+    refused = ask("web2", 1)
+    assert refused["refused"] == "no-store"
+    assert "No space left on device; nothing was run" in refused["detail"]
+    assert ran == [["web1", "9000001"], ["web1", "12000001"]]
