@@ -15,6 +15,7 @@ from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order
 from reconciler.model.placement import Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.provision import config_text
+from reconciler.planning.devices import check_open
 from reconciler.planning.predict import Rates, Sample, predict
 from reconciler.planning.preflight import MIB, Room, check_hosts, check_source, check_target, resolve_disk
 from reconciler.planning.rewinds import Accepted, heeded, rewinds
@@ -259,6 +260,7 @@ def _move(
         problems.append(f"{domain.name} on {found.host} has no disk")
     problems += check_hosts(found, source_view, target_view)
     problems += check_source(found, disks, source_view)
+    problems += check_open(found, disks, source_view)
     problems += check_target(domain.name, found.seen.memory_mb, disks, target, target_view, room)
     others = [c.name for c in target_view.get(xl.CONFIGS) if c.uuid == found.config.uuid]
     if others:

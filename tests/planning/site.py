@@ -24,6 +24,7 @@ from reconciler.model.facts import (
     Replication,
     Role,
     Unknown,
+    Vbd,
     View,
     Volume,
     VolumeGroup,
@@ -97,8 +98,15 @@ def running(host: str = "xen1", name: str = "web1") -> View:
     volumes = (volume(f"{name}-root", group=group), volume(f"{name}-data", 260, 1, group))
     view = changed(view, lvm.VOLUMES, volumes)
     view = changed(view, files.LINKS, {f"/etc/xen/disks/{v.name}": v.path for v in volumes})
+    view = opened(view, *[v.major_minor for v in volumes])
     paths = frozenset({f"/etc/xen/{name}.cfg"}), frozenset({f"/etc/xen/auto/{name}.cfg"})
     return changed(view, files.CONFIG_FILES, ConfigFiles(*paths))
+
+
+def opened(view: View, *numbers: tuple[int, int] | None) -> View:
+    """What the running domain really has open, disk by disk."""
+    rows = (Vbd(3, f"xvd{letter}", pair) for letter, pair in zip("abcd", numbers, strict=False))
+    return changed(view, xl.VBDS, tuple(rows))
 
 
 def resource(name: str = "xr-web1", minors: tuple[int, ...] = (100, 101)) -> DrbdResource:

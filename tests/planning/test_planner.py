@@ -233,9 +233,11 @@ def two() -> Situation:
 
     first, second = running(name="web1"), running(name="web2")
     both = first
-    for query in (xl.DOMAINS, xl.CONFIGS, lvm.VOLUMES):
+    for query in (xl.DOMAINS, xl.CONFIGS, lvm.VOLUMES, xl.VBDS):
         facts = [*first.get(query), *second.get(query)]
-        if query is not lvm.VOLUMES:
+        if query is xl.VBDS:
+            facts = [*facts[:2], *[replace(vbd, domid=4) for vbd in facts[2:]]]
+        elif query is not lvm.VOLUMES:
             facts = [facts[0], replace(facts[1], domid=4)]
         if query is xl.CONFIGS:
             facts[1] = replace(facts[1], uuid=UUID.replace("a1", "a2"))

@@ -12,7 +12,18 @@ from reconciler.commands.files import ConfigFiles
 from reconciler.model.facts import DiskSeen, DomainState, Query, View, VolumeGroup
 from reconciler.model.plan import ItemKind
 from reconciler.planning.planner import plan
-from tests.planning.site import CAPS, changed, config, empty, resource, running, seen, situation, volume
+from tests.planning.site import (
+    CAPS,
+    changed,
+    config,
+    empty,
+    opened,
+    resource,
+    running,
+    seen,
+    situation,
+    volume,
+)
 
 MIB = 1024**2
 SAVED = {"/var/lib/xen/save/web1": 9, "/var/lib/xen/save/web2": 9}
@@ -130,7 +141,8 @@ def attached(minors: tuple[int, ...] = (7, 8), on: tuple[int, ...] = (7, 8)) -> 
     """The domain already runs on DRBD, as an earlier move left it."""
     view = changed(running(), drbd.RESOURCES, (resource(minors=minors),))
     names = ("/etc/xen/disks/web1-root", "/etc/xen/disks/web1-data")
-    return changed(view, files.LINKS, {name: f"/dev/drbd{on[number]}" for number, name in enumerate(names)})
+    links = {name: f"/dev/drbd{on[number]}" for number, name in enumerate(names)}
+    return opened(changed(view, files.LINKS, links), *[(147, minor) for minor in on])
 
 
 def test_a_domain_on_drbd_keeps_its_minors() -> None:
