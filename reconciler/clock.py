@@ -9,9 +9,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time for people, monotonic time for durations, and a bounded pause."""
+    """Steady time of day, monotonic time for durations, and a bounded pause."""
 
-    def now(self) -> datetime.datetime: ...
+    def now(self) -> datetime.datetime:
+        """The time of day when it was last looked at, and the monotonic time since: it never jumps."""
+
+    def set_by_wall(self) -> float:
+        """Look at the time of day again, while nothing waits by it; how many seconds it was off."""
 
     def monotonic_s(self) -> float: ...
 
@@ -23,12 +27,24 @@ class SystemClock:
 
     def __init__(self, stop: threading.Event | None = None) -> None:
         self._stop = stop or threading.Event()
+        self._wall = wall()
+        self._since_s = time.monotonic()
 
     def now(self) -> datetime.datetime:
-        return datetime.datetime.now(datetime.UTC)
+        return self._wall + datetime.timedelta(seconds=time.monotonic() - self._since_s)
+
+    def set_by_wall(self) -> float:
+        off = wall() - self.now()
+        self._wall += off
+        return off.total_seconds()
 
     def monotonic_s(self) -> float:
         return time.monotonic()
 
     def pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
+
+
+def wall() -> datetime.datetime:
+    """The time of day, which people and time daemons may set."""
+    return datetime.datetime.now(datetime.UTC)

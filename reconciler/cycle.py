@@ -87,6 +87,20 @@ class Cycle:
         self._movers.shutdown(wait=True)
         self._reporter.close()
 
+    def take_over(self) -> None:
+        """What an earlier process left: stamps of its clock mean nothing to this one."""
+        now = self.clock.now()
+        self.journal.not_after(now)
+        for record in self.journal.active():
+            self.journal.record(record.order, machine.taken_over(record.progress, now), now)
+
+    def _set_clock(self) -> None:
+        """Follow the time of day, but only while no journey waits by it. A step back is no future."""
+        off_s = self.clock.set_by_wall()
+        if abs(off_s) > 1.0:
+            log.warning("the time of day was set by %+.0f s", off_s)
+            self.journal.not_after(self.clock.now())
+
     def read(self) -> Intent:
         """The commit at the ref; if it may not come into force or holds an error, the last good one stays."""
         config, in_force = self.config, self.journal.recall(LAST_GOOD)
@@ -144,6 +158,8 @@ class Cycle:
             log.error("the repository cannot be read: %s", self.intent.trouble)
         rewinds.apply(self.config.state_dir, self.journal)
         active = self.journal.active()
+        if not active:
+            self._set_clock()
         hosts = self._hosts(active)
         self._fleet.use(hosts)
         if self.intent.desired is None:
@@ -303,13 +319,6 @@ class Cycle:
         active = self.journal.active()
         held = [record.progress.status is Status.HELD or self._rests(record) for record in active]
         return bool(active) and all(held)
-
-    def press_on(self) -> None:
-        """Somebody asks now: journeys held until a later try are tried at once."""
-        now = self.clock.now()
-        for record in self.journal.active():
-            if record.progress.status is Status.HELD and record.progress.retry_at is not None:
-                self.journal.record(record.order, replace(record.progress, retry_at=now), now)
 
     def report(self) -> None:
         """Write the report as things stand, and wait for it."""

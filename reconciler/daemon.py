@@ -111,10 +111,14 @@ class Daemon:
         A full disk is waited for: what was sent and not recorded is treated as after a restart.
         """
         notify("READY=1")
+        taken_over = False
         while not self._stop.is_set():
             self._wake.clear()
             began = self._clock.monotonic_s()
             try:
+                if not taken_over:
+                    self._cycle.take_over()
+                    taken_over = True
                 self._pass()
                 self._carry_on(began)
             except JournalFull as error:
@@ -202,7 +206,7 @@ def converge(config: Config, deadline_s: float | None = None) -> Plan | None:
     clock = SystemClock(stop)
     with opened(config, clock) as cycle:
         began = clock.monotonic_s()
-        cycle.press_on()
+        cycle.take_over()
         idle = 0
         while True:
             cycle.attend()

@@ -233,6 +233,12 @@ class Journal:
                 (*event, json.dumps({"detail": why})),
             )
 
+    def not_after(self, now: datetime.datetime) -> None:
+        """Journeys that ended after `now` did so by another clock: from now on they ended now."""
+        if not self._forgets and self._rows("SELECT 1 FROM moves WHERE ended > ? LIMIT 1", stamp(now)):
+            with self._write() as db:
+                db.execute("UPDATE moves SET ended=? WHERE ended > ?", (stamp(now), stamp(now)))
+
     def active(self) -> list[Record]:
         """Journeys that have not ended. Raises JournalError for one that this version cannot drive."""
         records = self._records("WHERE ended IS NULL ORDER BY began")

@@ -168,6 +168,17 @@ def acting(progress: Progress, step: Step) -> Progress:
     return _uncertain(replace(progress, tried=progress.tried | {step.name}, pending=True, unsure=True))
 
 
+def taken_over(progress: Progress, now: datetime.datetime) -> Progress:
+    """What another process left, perhaps by another clock: all waiting begins anew, a later try is due."""
+    return replace(
+        progress,
+        step_began=now,
+        retry_at=None if progress.retry_at is None else now,
+        unknown_since=None,
+        busy_since=None,
+    )
+
+
 def _uncertain(progress: Progress) -> Progress:
     """From now on hosts refuse what was sent until now, as soon as they have heard anything newer."""
     return replace(progress, serial=progress.serial + (1 if guards.on("late") else 0))

@@ -10,14 +10,16 @@ EPOCH = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 class SimClock:
-    """A `Clock` over a world. `jump` moves the wall clock only, as a time daemon might."""
+    """A `Clock` over a world."""
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.jump = datetime.timedelta(0)
 
     def now(self) -> datetime.datetime:
-        return EPOCH + datetime.timedelta(seconds=self.world.now_s) + self.jump
+        return EPOCH + datetime.timedelta(seconds=self.world.now_s)
+
+    def set_by_wall(self) -> float:
+        return 0.0
 
     def monotonic_s(self) -> float:
         return self.world.now_s

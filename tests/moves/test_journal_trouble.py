@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import os
 import sqlite3
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from reconciler.errors import JournalError, JournalFull
+from reconciler.model.move import Status
 from reconciler.moves import machine
 from reconciler.moves.journal import EventKind, Journal
 from reconciler.moves.reserve import Reserve
@@ -233,3 +235,17 @@ def test_what_counts_as_a_full_disk() -> None:
     assert is_full(OSError(errno.ENOSPC, "no space"))
     assert not is_full(OSError(errno.EIO, "a bad disk"))
     assert not is_full(sqlite3.OperationalError("database is locked"))
+
+
+def test_a_journey_that_ended_in_the_future_ended_now(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    year = datetime.timedelta(days=365)
+    journal = Journal(path)
+    journal.begin(ORDER, at("connect"), NOW)
+    ended = replace(at("connect"), status=Status.BACK)
+    journal.record(ORDER, ended, NOW + year)
+    Journal(path, read_only=True).not_after(NOW)
+    assert journal.finished(1)[0].ended == NOW + year
+    for now in (NOW, NOW + year):
+        journal.not_after(now)
+        assert journal.finished(1)[0].ended == NOW

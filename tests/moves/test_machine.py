@@ -550,3 +550,16 @@ def test_the_words_of_the_guard() -> None:
         reason=Reason.STALE_EPOCH,
     )
     assert held == machine.Pause(kept, 60.0)
+
+
+def test_what_another_process_left_waits_anew_by_this_ones_clock() -> None:
+    year = 365 * 86400.0
+    left = at("sync", step_began=later(-year), unknown_since=later(year), busy_since=later(year))
+    progress = machine.taken_over(left, NOW)
+    assert progress == at("sync", step_began=NOW)
+    decision = machine.decide(ORDER, progress, wait("42 %"), NOW)
+    assert isinstance(decision, machine.Pause) and decision.progress.direction is Direction.FORWARD
+    held = machine.taken_over(at("sync", status=Status.HELD, retry_at=later(year)), NOW)
+    assert isinstance(machine.decide(ORDER, held, READY, NOW), machine.Act)
+    for_people = machine.taken_over(at("go", status=Status.HELD, reason=Reason.TWO_RUNNERS), NOW)
+    assert isinstance(machine.decide(ORDER, for_people, READY, NOW), machine.Pause)
