@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -100,6 +100,10 @@ class Cycle:
         if abs(off_s) > 1.0:
             log.warning("the time of day was set by %+.0f s", off_s)
             self.journal.not_after(self.clock.now())
+
+    def meet(self) -> None:
+        """Know the hosts of the journeys under way, without a look at any."""
+        self._fleet.use(self._hosts(self.journal.active()))
 
     def read(self) -> Intent:
         """The commit at the ref; if it may not come into force or holds an error, the last good one stays."""
@@ -257,22 +261,64 @@ class Cycle:
     def advance(self, stop: Callable[[], bool]) -> float | None:
         """Take every journey as far as it goes; seconds until the next is due, None when none is under way.
 
-        0.0 means that one has ended and a new look is due.
+        0.0 means that one has ended and a new look is due. While one is driven, the others that are due
+        are driven again: none waits for another one's long command.
         """
-        active = [record for record in self.journal.active() if not self._rests(record)]
-        if not active:
+        waiting = {r.order.move_id: 0.0 for r in self.journal.active() if not self._rests(r)}
+        if not waiting:
             return None
-        driven: dict[Future[tuple[Progress, float]], str] = {
-            self._movers.submit(self._advance, record, stop): record.order.domain for record in active
-        }
-        left, asked = set(driven), False
-        while left:
-            left = wait(left, timeout=ATTEND_S).not_done
-            asked = self.attend(driven={driven[one] for one in left}) or asked
-        results = [one.result() for one in driven]
-        if asked or any(progress.ended for progress, _ in results):
+        began_s = self.clock.monotonic_s()
+        driven: dict[Future[tuple[Progress, float]], Order] = {}
+        over = False
+        try:
+            self._drive(waiting, driven, stop)
+            while driven:
+                for one in wait(driven, self._tick(waiting), FIRST_COMPLETED).done:
+                    order = driven.pop(one)
+                    progress, seconds = one.result()
+                    if progress.ended or not seconds:
+                        over = True
+                    else:
+                        waiting[order.move_id] = self.clock.monotonic_s() + seconds
+                over = self.attend(driven={order.domain for order in driven.values()}) or over
+                late = self.clock.monotonic_s() - began_s > self.config.interval_s
+                if driven and not stop() and (not (over or late) or self.stands_still()):
+                    self._drive(waiting, driven, stop)
+        finally:
+            wait(driven)  # no thread drives a journey any more when this is left
+        if over or not waiting:
             return 0.0
-        return min(seconds for _, seconds in results)
+        return max(0.01, min(waiting.values()) - self.clock.monotonic_s())
+
+    def _drive(
+        self,
+        waiting: dict[str, float],
+        driven: dict[Future[tuple[Progress, float]], Order],
+        stop: Callable[[], bool],
+    ) -> None:
+        """Hand those that are due to the movers, each as the journal has it now."""
+        due = {move_id for move_id, at_s in waiting.items() if at_s <= self.clock.monotonic_s()}
+        if not due:
+            return
+        for record in self.journal.active():
+            if record.order.move_id in due and not self._rests(record):
+                driven[self._movers.submit(self._advance, record, stop)] = record.order
+        for move_id in due:
+            del waiting[move_id]
+
+    def _tick(self, waiting: Mapping[str, float]) -> float:
+        """How long to wait for a mover before something else has to be seen to."""
+        return min([ATTEND_S, *(max(0.01, at_s - self.clock.monotonic_s()) for at_s in waiting.values())])
+
+    def stands_still(self) -> bool:
+        """Whether a journey's domain is suspended, or may be, and the journey is not held.
+
+        A look at every host could take minutes then, if one hangs, and nothing would bring the domain back.
+        """
+        return any(
+            record.progress.status is not Status.HELD and not may_rest(record.order, record.progress)
+            for record in self.journal.active()
+        )
 
     def _rests(self, record: Record) -> bool:
         """Whether an operator's hold stops a journey where it is: never while its domain is suspended."""

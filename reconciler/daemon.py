@@ -119,7 +119,10 @@ class Daemon:
                 if not taken_over:
                     self._cycle.take_over()
                     taken_over = True
-                self._pass()
+                if self._cycle.stands_still():
+                    self._cycle.meet()
+                else:
+                    self._pass()
                 self._carry_on(began)
             except JournalFull as error:
                 log.error("nothing is changed on any host until there is room: %s", error)
@@ -146,10 +149,17 @@ class Daemon:
         notify(f"STATUS={under_way} under way; commit {plan.commit[:12] if plan else 'none'}\nWATCHDOG=1")
 
     def _carry_on(self, began: float) -> None:
-        """Advance journeys until a wake-up, an ended journey or the timer asks for a new look."""
+        """Advance journeys until a wake-up, an ended journey or the timer asks for a new look.
+
+        The look waits while a domain stands still: a host that hangs must not keep it so.
+        """
         interval_s = self._cycle.config.interval_s
         while not self._stop.is_set():
             due_s = self._cycle.advance(self._stop.is_set)
+            if due_s is not None and self._cycle.stands_still():
+                notify("WATCHDOG=1")
+                self._stop.wait(due_s)
+                continue
             left_s = interval_s - (self._clock.monotonic_s() - began)
             if due_s == 0.0:
                 return
@@ -214,8 +224,8 @@ def converge(config: Config, deadline_s: float | None = None) -> Plan | None:
             begun = cycle.start()
             cycle.report()
             due_s = cycle.advance(stop.is_set)
-            while due_s and not cycle.stuck() and not stop.is_set():
-                clock.pause(due_s)
+            while (due_s or cycle.stands_still()) and not cycle.stuck() and not stop.is_set():
+                clock.pause(due_s or 0.0)
                 due_s = cycle.advance(stop.is_set)
             late = deadline_s is not None and clock.monotonic_s() - began > deadline_s
             # A host that did not answer this time may do so the next.

@@ -1,0 +1,158 @@
+"""Several journeys at once: none waits for another one's long command, nor for a look at all hosts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconciler.clock import SystemClock
+from reconciler.config import load_config
+from reconciler.cycle import Cycle
+from reconciler.daemon import Daemon
+from reconciler.errors import JournalFull
+from reconciler.model.command import Outcome, Script, Skip, Skipped
+from reconciler.model.move import Order, Progress, Reason, Status
+from reconciler.model.placement import Host
+from reconciler.moves.journal import Journal
+from reconciler.moves.recipe import START_STEPS
+from tests.moves.journeys import at, move
+
+ONE = move()
+TWO = replace(ONE, domain="web2", uuid=ONE.uuid.replace("0", "1"))
+
+
+class Nowhere:
+    """No host answers."""
+
+    def use(self, hosts: Mapping[str, Host]) -> None:
+        self.hosts = dict(hosts)
+
+    def run(self, host: str, script: Script) -> tuple[Outcome, ...]:
+        return tuple(Skipped(Skip.UNREACHABLE, "nobody is there") for _ in script.commands)
+
+
+class Driver:
+    """Stands for the executor: each journey does what the test says, and how often is counted."""
+
+    def __init__(self, **does: Callable[[Progress], tuple[Progress, float]]) -> None:
+        self.does = does
+        self.calls = dict.fromkeys(does, 0)
+        self.inside: dict[str, int] = dict.fromkeys(does, 0)
+
+    def advance(self, order: Order, progress: Progress, stop: Callable[[], bool]) -> tuple[Progress, float]:
+        name = order.domain
+        self.calls[name] += 1
+        self.inside[name] += 1
+        assert self.inside[name] == 1, "two threads drive one journey"
+        try:
+            return self.does[name](progress)
+        finally:
+            self.inside[name] -= 1
+
+
+@pytest.fixture
+def cycle(tmp_path: Path) -> Iterator[Cycle]:
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"repository: {tmp_path}/none\nstate_dir: {tmp_path}/state\nmax_moves: 2\n"
+        "ssh: {key_file: /none, known_hosts_file: /none}\n"
+    )
+    (tmp_path / "state").mkdir()
+    journal = Journal(tmp_path / "state" / "journal.sqlite")
+    made = Cycle(load_config(file), journal, Nowhere(), SystemClock())
+    yield made
+    made.close()
+    journal.close()
+
+
+def begin(cycle: Cycle, order: Order, progress: Progress) -> None:
+    cycle.journal.begin(order, progress, cycle.clock.now())
+
+
+def test_a_domain_in_its_freeze_does_not_wait_for_the_ship_of_another(cycle: Cycle) -> None:
+    for order in (ONE, TWO):
+        begin(cycle, order, at("ship"))
+    polled = threading.Event()
+
+    def poll(progress: Progress) -> tuple[Progress, float]:
+        if driver.calls["web1"] == 3:
+            polled.set()
+        return progress, 0.05
+
+    def ship(progress: Progress) -> tuple[Progress, float]:
+        assert polled.wait(20), "web1 waited for web2"
+        return progress, 2.0
+
+    driver = Driver(web1=poll, web2=ship)
+    cycle._executor = driver  # type: ignore[assignment]
+    due_s = cycle.advance(lambda: False)
+    assert driver.calls["web2"] == 1
+    assert driver.calls["web1"] >= 3
+    assert due_s is not None and 0 < due_s <= 0.05
+
+
+def test_no_thread_drives_a_journey_any_more_when_another_one_failed(cycle: Cycle) -> None:
+    for order in (ONE, TWO):
+        begin(cycle, order, at("ship"))
+
+    def slow(progress: Progress) -> tuple[Progress, float]:
+        time.sleep(0.5)
+        return progress, 2.0
+
+    def full(progress: Progress) -> tuple[Progress, float]:
+        raise JournalFull("no room")
+
+    driver = Driver(web1=full, web2=slow)
+    cycle._executor = driver  # type: ignore[assignment]
+    with pytest.raises(JournalFull):
+        cycle.advance(lambda: False)
+    assert driver.inside == {"web1": 0, "web2": 0}
+
+
+@pytest.mark.parametrize(
+    ("progress", "still"),
+    [
+        (at("sync"), False),
+        (at("ship", "cutover-suspend"), True),
+        (at("go", "cutover-suspend", *START_STEPS), True),
+        (at("ship", "cutover-suspend", status=Status.HELD, reason=Reason.UNREACHABLE), False),
+    ],
+)
+def test_when_a_domain_stands_still(cycle: Cycle, progress: Progress, still: bool) -> None:
+    assert not cycle.stands_still()
+    begin(cycle, ONE, progress)
+    assert cycle.stands_still() is still
+
+
+@pytest.mark.parametrize(("step", "looks_meanwhile"), [("ship", False), ("sync", True)])
+def test_a_wake_up_brings_no_look_at_all_hosts_while_a_domain_stands_still(
+    cycle: Cycle, monkeypatch: pytest.MonkeyPatch, step: str, looks_meanwhile: bool
+) -> None:
+    begin(cycle, ONE, at(step, "cutover-suspend" if step == "ship" else ""))
+    stop, wake = threading.Event(), threading.Event()
+    looked_after: list[int] = []
+
+    def drive(progress: Progress) -> tuple[Progress, float]:
+        wake.set()
+        if driver.calls["web1"] < 5:
+            return progress, 0.01
+        done = replace(progress, status=Status.MOVED)
+        cycle.journal.record(ONE, done, cycle.clock.now())
+        return done, 0.0
+
+    def look() -> None:
+        looked_after.append(driver.calls["web1"])
+        if driver.calls["web1"] >= 5:
+            stop.set()
+
+    driver = Driver(web1=drive)
+    cycle._executor = driver  # type: ignore[assignment]
+    monkeypatch.setattr(cycle, "look", look)
+    Daemon(cycle, SystemClock(stop), stop, wake).run()
+    assert looked_after[-1] == 5
+    assert any(calls < 5 for calls in looked_after) is looks_meanwhile
