@@ -100,11 +100,15 @@ def test_no_thread_drives_a_journey_any_more_when_another_one_failed(cycle: Cycl
     for order in (ONE, TWO):
         begin(cycle, order, at("ship"))
 
+    began = threading.Event()
+
     def slow(progress: Progress) -> tuple[Progress, float]:
+        began.set()
         time.sleep(0.5)
         return progress, 2.0
 
     def full(progress: Progress) -> tuple[Progress, float]:
+        assert began.wait(20)
         raise JournalFull("no room")
 
     driver = Driver(web1=full, web2=slow)
