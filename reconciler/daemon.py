@@ -108,7 +108,8 @@ class Daemon:
     def run(self) -> None:
         """Until stopped. Raises JournalError: without a journal nothing may be changed.
 
-        A full disk is waited for: what was sent and not recorded is treated as after a restart.
+        No look at all hosts while a domain stands still: one that hangs must not keep it so. A full disk is
+        waited for: what was sent and not recorded is treated as after a restart.
         """
         notify("READY=1")
         taken_over = False
@@ -149,17 +150,10 @@ class Daemon:
         notify(f"STATUS={under_way} under way; commit {plan.commit[:12] if plan else 'none'}\nWATCHDOG=1")
 
     def _carry_on(self, began: float) -> None:
-        """Advance journeys until a wake-up, an ended journey or the timer asks for a new look.
-
-        The look waits while a domain stands still: a host that hangs must not keep it so.
-        """
+        """Advance journeys until a wake-up, an ended journey or the timer asks for a new look."""
         interval_s = self._cycle.config.interval_s
         while not self._stop.is_set():
             due_s = self._cycle.advance(self._stop.is_set)
-            if due_s is not None and self._cycle.stands_still():
-                notify("WATCHDOG=1")
-                self._stop.wait(due_s)
-                continue
             left_s = interval_s - (self._clock.monotonic_s() - began)
             if due_s == 0.0:
                 return
