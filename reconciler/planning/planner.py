@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.commands import drbd, files, xl
 from reconciler.errors import UnknownFact
-from reconciler.model.facts import Unknown, View
+from reconciler.model.facts import DomainState, Unknown, View
 from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Progress, Reason, Status
 from reconciler.model.placement import Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
@@ -19,6 +19,7 @@ from reconciler.planning.devices import check_open
 from reconciler.planning.predict import Rates, Sample, predict
 from reconciler.planning.preflight import MIB, Room, check_hosts, check_source, check_target, resolve_disk
 from reconciler.planning.rewinds import Accepted, heeded, rewinds
+from reconciler.planning.traces import exists, remains, saved_notes, traces, twins, untold
 from reconciler.planning.whereabouts import Found, Whereabouts, locate, unmanaged
 
 
@@ -137,16 +138,34 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
             ItemKind.REFUSED, f"a half of an interrupted migration is left: {', '.join(where.halves)}"
         )
     if not where.found:
-        return _absent(situation, domain, where, orders)
+        absent = _absent(situation, domain, where, orders)
+        return replace(absent, notes=saved_notes(domain.name, situation.views))
     found = where.found[0]
     if domain.uuid and found.config and found.config.uuid != domain.uuid:
         return item(
             ItemKind.REFUSED,
             f"the domain on {found.host} has uuid {found.config.uuid}, {domain.where} says {domain.uuid}",
         )
+    twin = twins(domain.name, found.config.uuid if found.config else None, situation.views)
+    if twin:
+        return item(
+            ItemKind.REFUSED,
+            f"{domain.name} on {found.host} has the same uuid as {', '.join(twin)}; nothing is touched: "
+            "destroy the one that is a copy, or give it a uuid of its own",
+        )
+    left = traces(domain.name, situation.views, found)
     if found.host == domain.host:
+        if left:
+            return item(ItemKind.REFUSED, untold(domain.name, left, found))
+        if found.seen.state is not DomainState.RUNNING:
+            return item(
+                ItemKind.REFUSED,
+                f"{domain.name} is on {found.host} as wanted, but {found.seen.state.value}; nothing is done "
+                f"about it: see there why, for instance with «xl list» and «xl unpause {domain.name}»",
+            )
         silent = (f"could not ask {', '.join(where.silent)}",) if where.silent else ()
-        return item(ItemKind.IN_PLACE, "", *silent, *_left_on_drbd(found, situation.views[found.host]))
+        left_on = _left_on_drbd(found, situation.views[found.host])
+        return item(ItemKind.IN_PLACE, "", *silent, *left_on, *saved_notes(domain.name, situation.views))
     if where.silent:
         return item(
             ItemKind.UNKNOWN, f"{', '.join(where.silent)} did not answer, so it may run there as well"
@@ -156,7 +175,11 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
         return later
     order = _move(situation, domain, found, Room.taken_by(orders, domain.host), situation.views)
     if isinstance(order, str):
-        return item(ItemKind.REFUSED, order)
+        return item(
+            ItemKind.REFUSED, "; ".join([order, *([untold(domain.name, left, found)] if left else [])])
+        )
+    if left:
+        return item(ItemKind.REFUSED, untold(domain.name, left, found))
     allowed_s, freeze_s = domain.policy.max_freeze_s, order.prediction.freeze_cutover_s
     if allowed_s is not None and freeze_s > allowed_s:
         return item(ItemKind.REFUSED, f"its freeze is predicted at {freeze_s} s, policy allows {allowed_s} s")
@@ -179,6 +202,10 @@ def _absent(situation: Situation, domain: Domain, where: Whereabouts, orders: Se
     def item(kind: ItemKind, why: str, order: Order | None = None) -> Item:
         return Item(domain.name, kind, domain.host, None, why, order)
 
+    left = traces(domain.name, situation.views, None)
+    if left:
+        silent = f"; {', '.join(where.silent)} did not answer" if where.silent else ""
+        return item(ItemKind.REFUSED, untold(domain.name, left, None) + silent)
     if where.silent:
         return item(ItemKind.UNKNOWN, f"seen nowhere, but {', '.join(where.silent)} did not answer")
     if where.configs_on == (domain.host,):
@@ -191,6 +218,12 @@ def _absent(situation: Situation, domain: Domain, where: Whereabouts, orders: Se
         )
     if domain.provision is None:
         return item(ItemKind.REFUSED, "is on no host and has no «provision» section")
+    twin = twins(domain.name, domain.uuid, situation.views)
+    if twin:
+        return item(ItemKind.REFUSED, f"its uuid {domain.uuid} is that of {', '.join(twin)}")
+    kept = remains(domain.name, situation.views, _names(situation))
+    if kept:
+        return item(ItemKind.REFUSED, exists(domain.name, kept))
     later = _held_off(situation, domain)
     if later is not None:
         return later
@@ -198,6 +231,12 @@ def _absent(situation: Situation, domain: Domain, where: Whereabouts, orders: Se
     if isinstance(order, str):
         return item(ItemKind.REFUSED, order)
     return item(ItemKind.PROVISION, "", order)
+
+
+def _names(situation: Situation) -> set[str]:
+    """Every domain that is committed or runs somewhere."""
+    running = {seen.name for view in situation.views.values() for seen in view.get(xl.DOMAINS)}
+    return {*situation.desired.domains, *situation.desired.refused, *running}
 
 
 def _held_off(situation: Situation, domain: Domain) -> Item | None:
@@ -262,9 +301,6 @@ def _move(
     problems += check_source(found, disks, source_view)
     problems += check_open(found, disks, source_view)
     problems += check_target(domain.name, found.seen.memory_mb, disks, target, target_view, room)
-    others = [c.name for c in target_view.get(xl.CONFIGS) if c.uuid == found.config.uuid]
-    if others:
-        problems.append(f"{target.name} has a domain of the same uuid: {', '.join(others)}")
     busy = {
         v.minor for view in (source_view, target_view) for r in view.get(drbd.RESOURCES) for v in r.volumes
     }

@@ -12,6 +12,7 @@ from reconciler.model.move import Direction, Kind, Order, Phase, Progress, Reaso
 from reconciler.model.placement import Problem
 from reconciler.model.plan import Item, ItemKind
 from reconciler.moves import look, recipe
+from reconciler.planning.traces import NO_JOURNEY
 from reconciler.report.timings import phase_of
 from reconciler.report.words import ssh
 
@@ -239,6 +240,17 @@ def planned(item: Item, problem: Problem | None) -> Advice:
             "the others with `xl destroy`, unpause the right one.",
         )
         return Advice(safe, steps, page(Reason.TWO_RUNNERS.value))
+    if NO_JOURNEY in item.why:
+        safe = (
+            f"NOT SURE: the hosts keep traces of a move of {item.domain} that the journal does not know. "
+            "Nothing was changed."
+        )
+        steps = (
+            f"Start, unpause, restore and remove nothing of {item.domain} before you know which copy of its "
+            "disks has every write; the page says how to tell.",
+            f"Once the traces are cleared away it is planned again: `{LOOK_AGAIN} {item.domain}`.",
+        )
+        return Advice(safe, steps, page("journal-lost"))
     steps = (
         "Put right what the reason names, or commit another host for the domain.",
         f"`reconciler plan` shows whether it would move then; it is looked at again in every pass, at once "

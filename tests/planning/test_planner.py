@@ -149,7 +149,7 @@ def test_another_uuid_than_committed() -> None:
 def test_the_same_uuid_under_another_name_on_the_target() -> None:
     there = changed(empty("xen2"), xl.CONFIGS, (config("other", uuid=UUID),))
     item = one(situation(running(), there))
-    assert item.kind is ItemKind.REFUSED and "has a domain of the same uuid: other" in item.why
+    assert item.kind is ItemKind.REFUSED and "has the same uuid as other on xen2" in item.why
 
 
 def test_no_configuration_shown() -> None:

@@ -197,7 +197,8 @@ WHERE = Where("desired/web.yaml", 7)
             ),
             ItemKind.REFUSED,
             "xen1",
-            "xen2 has a domain of the same uuid: a, b",
+            "web1 on xen1 has the same uuid as a on xen2, b on xen2; nothing is touched: destroy the one "
+            "that is a copy, or give it a uuid of its own",
         ),
         (
             situation(running(), limits=Limits(ports=range(0))),
@@ -443,7 +444,9 @@ def test_what_is_in_the_way_on_the_target_is_told_at_once() -> None:
         "xen2: /dev/fast/web1-data exists and is never reused; look what is in it, then rename or remove it; "
         "xen2: /etc/xen/disks/web1-data already points to /dev/x; "
         "xen2: /etc/xen/web1.cfg exists already; move it away; "
-        "xen2: DRBD resource xr-web1 exists already"
+        "xen2: DRBD resource xr-web1 exists already; "
+        "web1 is running on xen1, and there is no journey in the journal for what a move has left: xen2 has "
+        "DRBD resource xr-web1 (Primary). Nothing is touched; see docs/how-to/held.md#journal-lost"
     )
 
 
@@ -502,7 +505,9 @@ def test_all_problems_of_the_source_are_told_at_once() -> None:
     assert one(situation(view)).why == (
         "web1 is an HVM domain; its device model opens the disks by itself; "
         "web1 is crashed on xen1; only a running domain is moved; "
-        "xen1: DRBD resource xr-web1 exists though web1 does not run on it"
+        "xen1: DRBD resource xr-web1 exists though web1 does not run on it; "
+        "web1 is crashed on xen1, and there is no journey in the journal for what a move has left: xen1 has "
+        "DRBD resource xr-web1 (Primary). Nothing is touched; see docs/how-to/held.md#journal-lost"
     )
 
 

@@ -1,0 +1,132 @@
+"""What earlier moves and earlier lives of a domain have left on the hosts, when no journey knows of it. Pure.
+
+The journal may have been wiped or restored. Then a frozen guest looks like one that is merely not running,
+and a half-made copy like one that is in place: the traces on the hosts tell them apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from reconciler.commands import drbd, files, lvm, xl
+from reconciler.model.facts import DomainState, View
+from reconciler.planning.whereabouts import Found
+
+NO_JOURNEY = "no journey in the journal"
+"""How a refusal says it; the report's advice looks for it."""
+
+
+def traces(domain: str, views: Mapping[str, View], found: Found | None) -> tuple[str, ...]:
+    """What is left of a move, host by host, but for the DRBD that the domain plainly runs on.
+
+    To be asked only for a domain without a journey under way.
+    """
+    left = []
+    for host, view in sorted(views.items()):
+        here = found if found is not None and found.host == host else None
+        rows = [*_images(domain, view)]
+        if here is None or not runs_on_drbd(here, view):
+            rows += _drbd(domain, view)
+        if rows:
+            left.append(f"{host} has {', '.join(rows)}")
+    return tuple(left)
+
+
+def _images(domain: str, view: View) -> Iterator[str]:
+    if view.knows(files.IMAGES):
+        images = view.get(files.IMAGES)
+        for path in sorted(images):
+            if path.startswith(f"{files.STATE}/images/{domain}/"):
+                yield f"the saved image {path}"
+
+
+def _drbd(domain: str, view: View) -> Iterator[str]:
+    if view.knows(drbd.RESOURCES):
+        for resource in view.get(drbd.RESOURCES):
+            if resource.name == f"xr-{domain}":
+                yield f"DRBD resource {resource.name} ({resource.role.value})"
+    path = f"{drbd.FOLDER}/xr-{domain}.res"
+    if view.knows(files.RESOURCE_FILES) and path in view.get(files.RESOURCE_FILES):
+        yield path
+    if view.knows(lvm.VOLUMES):
+        for volume in view.get(lvm.VOLUMES):
+            for tag in sorted(volume.tags):
+                if re.fullmatch(rf"xr\.move\.{re.escape(domain)}-[0-9]+", tag):
+                    yield f"{volume.path} with the tag {tag}"
+
+
+def runs_on_drbd(found: Found, view: View) -> bool:
+    """Whether it runs with every disk on DRBD, as a move that went back leaves it."""
+    if found.seen.state is not DomainState.RUNNING or not view.knows(xl.VBDS):
+        return False
+    disks = [vbd for vbd in view.get(xl.VBDS) if vbd.domid == found.seen.domid]
+    return bool(disks) and all(vbd.major_minor and vbd.major_minor[0] == drbd.MAJOR for vbd in disks)
+
+
+def untold(domain: str, left: tuple[str, ...], found: Found | None) -> str:
+    """The refusal for a domain with traces of a move that the journal does not know."""
+    state = f"is {found.seen.state.value} on {found.host}" if found else "is on no host that answered"
+    text = f"{domain} {state}, and there is {NO_JOURNEY} for what a move has left: {'; '.join(left)}"
+    if found is None and "the saved image" in text:
+        return (
+            f"{text}. It may be suspended in that image: do not start it anywhere, and remove nothing, "
+            "before you have read docs/how-to/held.md#journal-lost"
+        )
+    return f"{text}. Nothing is touched; see docs/how-to/held.md#journal-lost"
+
+
+def saved_notes(domain: str, views: Mapping[str, View]) -> tuple[str, ...]:
+    """Images that xendomains kept of it at a shutdown: a boot would restore them over newer disks."""
+    path = f"{files.SAVE_DIR}/{domain}"
+    return tuple(
+        f"{host}: {path} was saved at a shutdown and not restored; once you start {domain} in another way, "
+        "it is void: remove it before that"
+        for host, view in sorted(views.items())
+        if view.knows(files.SAVED_AT_SHUTDOWN) and path in view.get(files.SAVED_AT_SHUTDOWN)
+    )
+
+
+def remains(domain: str, views: Mapping[str, View], others: Collection[str]) -> tuple[str, ...]:
+    """Volumes, symlinks and files by which a domain that runs nowhere may exist all the same.
+
+    Every host must be able to say: UnknownFact otherwise. A name is another's if a longer name fits it.
+    """
+    longer = [name for name in others if name.startswith(f"{domain}-")]
+
+    def mine(name: str) -> bool:
+        if any(name == other or name.startswith(f"{other}-") for other in longer):
+            return False
+        return name == domain or name.startswith(f"{domain}-")
+
+    found = []
+    for host, view in sorted(views.items()):
+        rows = [volume.path for volume in view.get(lvm.VOLUMES) if mine(volume.name)]
+        links = view.get(files.LINKS)
+        rows += [path for path in sorted(links) if mine(path.rsplit("/", 1)[1])]
+        configs = view.get(files.CONFIG_FILES)
+        ends = (f"/{domain}.cfg",)
+        rows += [path for path in sorted(configs.configs | configs.autostart) if path.endswith(ends)]
+        rows += [path for path in view.get(files.SAVED_AT_SHUTDOWN) if path == f"{files.SAVE_DIR}/{domain}"]
+        if rows:
+            found.append(f"{host} has {', '.join(rows)}")
+    return tuple(found)
+
+
+def exists(domain: str, left: tuple[str, ...]) -> str:
+    """The refusal to create a domain that a host still has."""
+    return (
+        f"{domain} runs nowhere, but {'; '.join(left)}; nothing is created, as it may be shut down there. "
+        f"Start it there to have it moved, or, once it is surely not needed, rename or remove these"
+    )
+
+
+def twins(domain: str, uuid: str | None, views: Mapping[str, View]) -> tuple[str, ...]:
+    """Domains of other names with the same uuid, on any host that said."""
+    return tuple(
+        f"{config.name} on {host}"
+        for host, view in sorted(views.items())
+        if uuid and view.knows(xl.CONFIGS)
+        for config in view.get(xl.CONFIGS)
+        if config.uuid == uuid and config.name != domain
+    )
