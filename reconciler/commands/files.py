@@ -223,6 +223,7 @@ def copy_to(image: str, user: str, address: str, destination: str, timeout_s: fl
             image, f"{user}@{address}:{destination}",
         ),
         timeout_s=timeout_s,
+        unit="ship",
     )  # fmt: skip
 
 
@@ -235,16 +236,17 @@ def copy_image(image: str, device: str) -> Command:
     return Command(
         ("dd", f"if={image}", f"of={device}", "bs=4M", "oflag=direct", "conv=fsync", "status=none"),
         timeout_s=3600,
+        unit="populate",
     )
 
 
 def unpack(tarball: str, device: str, mount_point: str) -> tuple[Command, ...]:
     """A fresh ext4 file system with a tarball in it."""
     return (
-        Command(("mkfs.ext4", "-q", "-F", device), timeout_s=600),
+        Command(("mkfs.ext4", "-q", "-F", device), timeout_s=600, unit="populate"),
         Command(("mkdir", "-p", mount_point)),
         Command(("mount", device, mount_point)),
-        Command(("tar", "-xf", tarball, "-C", mount_point), timeout_s=3600),
+        Command(("tar", "-xf", tarball, "-C", mount_point), timeout_s=3600, unit="populate"),
         Command(("umount", mount_point), timeout_s=600),
         Command(("rm", "-rf", mount_point)),
     )

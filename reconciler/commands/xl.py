@@ -182,12 +182,12 @@ def save(domain: str, image: str, timeout_s: float) -> Command:
     The file gets its name only after xl has ended well, in the same process, so that a lost connection
     can't come between: an image that has its name is whole. The names are arguments, not shell text.
     """
-    return Command(("sh", "-c", _SAVE, "save", domain, image), timeout_s=timeout_s)
+    return Command(("sh", "-c", _SAVE, "save", domain, image), timeout_s=timeout_s, unit="save")
 
 
 def restore_paused(image: str, timeout_s: float) -> Command:
     """Restore and leave paused, so that its devices can be checked before it runs."""
-    return Command(("xl", "restore", "-p", image), timeout_s=timeout_s)
+    return Command(("xl", "restore", "-p", image), timeout_s=timeout_s, unit="restore")
 
 
 def create_paused(config: str) -> Command:

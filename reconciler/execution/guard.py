@@ -31,6 +31,7 @@ import os
 import re
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,27 +41,43 @@ from typing import Any
 
 PROTOCOL = 1
 LOCK_PATIENCE_S = 2.0
-NOTE_BYTES = 500
+NOTE_BYTES = 600
 MAX_EPOCH = 10**18 - 1
 MAX_TIMEOUT_S = 31 * 86400.0
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,62}")
 
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"}
 
-Spawn = Callable[[list[str], str, float, bool], dict[str, Any]]
+SYSTEMD = "/run/systemd/system"
+CGROUPS = "/sys/fs/cgroup"
+PROCESSES = "/proc"
+SCOPE_PATIENCE_S = 10.0
 
 
-def spawn(argv: list[str], stdin: str, timeout_s: float, claimed: bool) -> dict[str, Any]:
+class Hold:
+    """A domain's lock, held while a command runs; `unit` is the scope it should run in, if it may be long."""
+
+    def __init__(self, lock: int, unit: str, no_units: str) -> None:
+        self.lock, self.unit, self.no_units = lock, unit, no_units
+
+
+Spawn = Callable[[list[str], str, float, "Hold | None"], dict[str, Any]]
+
+
+def spawn(argv: list[str], stdin: str, timeout_s: float, hold: Hold | None) -> dict[str, Any]:
     """Run one process. Past its time a claimed one lives on and keeps the lock; a query is killed."""
-    return change(argv, stdin, timeout_s) if claimed else query(argv, stdin, timeout_s)
+    return change(argv, stdin, timeout_s, hold) if hold else query(argv, stdin, timeout_s)
 
 
-def change(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
+def change(argv: list[str], stdin: str, timeout_s: float, hold: Hold) -> dict[str, Any]:
     """Run a command under a keeper: a fork of this process that holds the domain's lock until it ends.
 
     The keeper outlives this process and the connection. The command itself does not inherit the lock:
-    `xl restore` leaves a monitor behind that lives as long as the guest.
+    `xl restore` leaves a monitor behind that lives as long as the guest. One that may be long runs in a
+    scope of systemd's, and the keeper with it: neither logind nor an sshd that is restarted ends them, and a
+    person finds them by name.
     """
+    note(hold.lock, argv)
     reader, writer = os.pipe()
     keeper = os.fork()
     if keeper == 0:
@@ -68,6 +85,8 @@ def change(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
             os.setsid()
             os.close(reader)
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            if hold.unit and enter_scope(hold):
+                note(hold.lock, argv, hold.unit)
             with os.fdopen(writer, "wb") as answer:
                 answer.write(json.dumps(run(argv, stdin)).encode())
         finally:
@@ -87,6 +106,54 @@ def change(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
     os.waitpid(keeper, 0)
     result: dict[str, Any] = json.loads(said) if said else {"timeout": True}
     return result
+
+
+def enter_scope(hold: Hold) -> bool:
+    """Move this process into a scope of its own; what it starts then is in there too.
+
+    systemd-run makes the scope around a `cat`, so the command is no child of it: its standard files and
+    its exit status are its own, and where there is no scope to be had it simply runs without.
+    """
+    tool = shutil.which("systemd-run", path=ENVIRONMENT["PATH"])
+    if tool is None or not os.path.isdir(SYSTEMD) or os.path.exists(hold.no_units):
+        return False
+    argv = [tool, "--scope", "--quiet", "--collect", f"--unit={hold.unit}"]
+    argv += ["--property=DefaultDependencies=no"]  # a guest's monitor must not go first when the host stops
+    argv += ["--description=A command of xen-reconciler", "cat"]
+    pipe = subprocess.PIPE
+    try:
+        helper = subprocess.Popen(
+            argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=ENVIRONMENT, cwd="/"
+        )
+    except OSError:
+        return False
+    try:
+        return joined(helper, hold)
+    except OSError:
+        return False
+    finally:
+        helper.kill()
+        helper.communicate()
+
+
+def joined(helper: subprocess.Popen[bytes], hold: Hold) -> bool:
+    """Follow the helper into its scope, once it echoes and so must be there."""
+    assert helper.stdin is not None and helper.stdout is not None
+    helper.stdin.write(b"\n")
+    helper.stdin.flush()
+    if not select.select([helper.stdout], [], [], SCOPE_PATIENCE_S)[0]:
+        with open(hold.no_units, "w", encoding="ascii") as file:
+            file.write("systemd-run did not answer; not asked again on this boot\n")
+        return False
+    with open(f"{PROCESSES}/{helper.pid}/cgroup", encoding="utf-8") as file:
+        places = [line.rstrip("\n").split(":", 2) for line in file]
+    for _, controllers, path in places:
+        if path.endswith(f"/{hold.unit}") and controllers in ("", "name=systemd"):
+            root = CGROUPS + ("/systemd" if controllers else "")
+            with open(f"{root}{path}/cgroup.procs", "w", encoding="ascii") as file:
+                file.write(str(os.getpid()))
+            return True
+    return False
 
 
 def run(argv: list[str], stdin: str) -> dict[str, Any]:
@@ -187,13 +254,20 @@ class Known:
             raise Refused("rewound", why)
 
 
-def note(lock: int, argv: list[str]) -> None:
+def unit_of(claim: Claim, what: str) -> str:
+    """The name of the scope a command runs in, empty for one that is short."""
+    domain = re.sub("[^A-Za-z0-9_.-]", "_", claim.domain)
+    return f"xr-{domain}-{claim.epoch}-{what}.scope" if what else ""
+
+
+def note(lock: int, argv: list[str], unit: str = "") -> None:
     """Say in the lock's file what is about to run, for whoever finds it taken; never in the way of it."""
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    text = f"«{shlex.join(argv)}»".encode()[: NOTE_BYTES - 100] + f" since {since} by its clock".encode()
+    seen = f"; see `systemctl status {unit}`" if unit else ""
+    what = f"«{shlex.join(argv)}»".encode()[: NOTE_BYTES - 200]
     try:
         os.ftruncate(lock, 0)
-        os.pwrite(lock, text + b"\n", 0)
+        os.pwrite(lock, what + f" since {since} by its clock{seen}\n".encode(), 0)
     except OSError:
         pass
 
@@ -242,6 +316,7 @@ class Guard:
     def __init__(self, state_dir: str, run_dir: str, spawn: Spawn = spawn) -> None:
         self.epochs = os.path.join(state_dir, "epochs")
         self.locks = os.path.join(run_dir, "locks")
+        self.no_units = os.path.join(run_dir, "no-units")
         self.spawn = spawn
         if not os.path.isdir(self.epochs):
             os.makedirs(self.epochs, mode=0o700, exist_ok=True)
@@ -262,9 +337,8 @@ class Guard:
             for index, command in enumerate(commands):
                 if claim and gone():
                     raise Refused("busy", "the asker hung up")
-                if claim:
-                    note(lock, command["argv"])
-                result = self.spawn(command["argv"], command["stdin"], command["timeout_s"], bool(claim))
+                hold = Hold(lock, unit_of(claim, command["unit"]), self.no_units) if claim else None
+                result = self.spawn(command["argv"], command["stdin"], command["timeout_s"], hold)
                 yield {"id": ident, "index": index, **result}
                 if claim and result.get("exit") != 0:
                     break
@@ -359,13 +433,16 @@ def check_command(command: object) -> dict[str, Any]:
     argv = given.get("argv")
     stdin = given.get("stdin", "")
     timeout_s = given.get("timeout_s", 60.0)
+    unit = given.get("unit", "")
     if not isinstance(argv, list) or not argv or not all(is_word(word) for word in argv) or not argv[0]:
         raise Refused("bad-request", "argv must be a list of strings that is not empty")
     if not is_text(stdin):
         raise Refused("bad-request", "stdin must be a string")
     if type(timeout_s) not in (int, float) or not 0 < timeout_s <= MAX_TIMEOUT_S:
         raise Refused("bad-request", f"timeout_s must be a number, above 0 and at most {MAX_TIMEOUT_S}")
-    return {"argv": argv, "stdin": stdin, "timeout_s": timeout_s}
+    if not isinstance(unit, str) or not re.fullmatch("[a-z-]{0,30}", unit):
+        raise Refused("bad-request", "unit must be a word of small letters")
+    return {"argv": argv, "stdin": stdin, "timeout_s": timeout_s, "unit": unit}
 
 
 def is_text(value: object) -> bool:

@@ -34,11 +34,16 @@ class Known:
 
 @dataclass(frozen=True)
 class Command:
-    """One process on a host. `argv` is never joined into a shell line."""
+    """One process on a host. `argv` is never joined into a shell line.
+
+    `unit` names one that may take long: where systemd is there it runs in a scope of its own, named after the
+    domain, the claim and this.
+    """
 
     argv: tuple[str, ...]
     stdin: str = ""
     timeout_s: float = 60.0
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,8 @@ class Script:
             "claim": asdict(self.claim) if self.claim else None,
             "known": asdict(self.known) if self.known else None,
             "commands": [
-                {"argv": list(c.argv), "stdin": c.stdin, "timeout_s": c.timeout_s} for c in self.commands
+                {"argv": list(c.argv), "stdin": c.stdin, "timeout_s": c.timeout_s, "unit": c.unit}
+                for c in self.commands
             ],
         }
 

@@ -124,6 +124,7 @@ class _Ran(guard.Guard):
 
     def __init__(self, spawn: guard.Spawn) -> None:
         self.spawn = spawn
+        self.no_units = "/nonexistent"
 
     def _take(self, claim: guard.Claim) -> int:
         assert guard.NAME.fullmatch(claim.domain) and 0 < claim.epoch < 10**18
@@ -137,7 +138,7 @@ class _Ran(guard.Guard):
 def ask_guard(data: bytes) -> None:
     """One line on the guard's input: answered or refused, and what is run can be run."""
 
-    def spawn(argv: list[str], stdin: str, timeout_s: float, claimed: bool) -> dict[str, Any]:
+    def spawn(argv: list[str], stdin: str, timeout_s: float, hold: guard.Hold | None) -> dict[str, Any]:
         assert argv and argv[0] and all("\0" not in word for word in argv)
         assert guard.encoded(argv) and stdin.encode() is not None
         assert 0 < timeout_s < 1e9
