@@ -61,7 +61,14 @@ def resolve_disk(disk: DiskSeen, found: Found, view: View, target: Host) -> Move
     attached = re.fullmatch(r"/dev/drbd([0-9]+)", link_target)
     if attached:
         minor = int(attached[1])
-        volume = next((v for v in view.get(lvm.VOLUMES) if v.name == disk.path.rsplit("/", 1)[1]), None)
+        same = [v for v in view.get(lvm.VOLUMES) if v.name == disk.path.rsplit("/", 1)[1]]
+        if len(same) > 1:
+            paths = ", ".join(volume.path for volume in same)
+            return (
+                f"{name} runs on {link_target}, which may stand on any of {paths}; nothing is guessed: "
+                f"see /etc/drbd.d/xr-{found.seen.name}.res, then rename the other one"
+            )
+        volume = same[0] if same else None
     else:
         volume = volume_of(link_target, view)
     if volume is None:

@@ -159,3 +159,9 @@ def test_its_metadata_needs_no_second_room() -> None:
     view = changed(view, lvm.VOLUMES, (*view.get(lvm.VOLUMES), *meta))
     view = changed(view, lvm.GROUPS, (VolumeGroup("vg", 64 << 30, 0, 4 * MIB),))
     assert plan(situation(view)).items[0].kind is ItemKind.MOVE
+
+
+def test_two_volumes_of_the_name_that_drbd_may_stand_on() -> None:
+    view = attached()
+    view = changed(view, lvm.VOLUMES, (*view.get(lvm.VOLUMES), volume("web1-root", group="old")))
+    assert "may stand on any of /dev/vg/web1-root, /dev/old/web1-root; nothing is guessed" in why(view)
