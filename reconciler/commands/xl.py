@@ -186,8 +186,11 @@ def save(domain: str, image: str, timeout_s: float) -> Command:
 
 
 def restore_paused(image: str, timeout_s: float) -> Command:
-    """Restore and leave paused, so that its devices can be checked before it runs."""
-    return Command(("xl", "restore", "-p", image), timeout_s=timeout_s, unit="restore")
+    """Restore and leave paused, so that its devices can be checked before it runs.
+
+    No unit of its own: it is in the freeze, and its monitor would keep the unit as long as the guest lives.
+    """
+    return Command(("xl", "restore", "-p", image), timeout_s=timeout_s)
 
 
 def create_paused(config: str) -> Command:
