@@ -174,11 +174,15 @@ class Cycle:
         return self.plan
 
     def _hosts(self, active: list[Record]) -> Mapping[str, Host]:
-        """The committed hosts, and those of journeys under way even if a commit has dropped them."""
-        hosts: dict[str, Host] = {}
+        """The committed hosts, and those of journeys under way as they were when these were planned.
+
+        A commit that drops a host, or gives its name another address, must not put another machine in its
+        place in the middle of a journey.
+        """
+        hosts = dict(self.intent.desired.hosts if self.intent.desired else {})
         for record in active:
             hosts |= {record.order.host(side).name: record.order.host(side) for side in record.order.sides}
-        return {**hosts, **(self.intent.desired.hosts if self.intent.desired else {})}
+        return hosts
 
     def _situation(self, desired: Desired, views: Mapping[str, View], active: list[Record]) -> Situation:
         finished = self.journal.finished(HISTORY)

@@ -17,7 +17,7 @@ from reconciler.daemon import Daemon
 from reconciler.errors import JournalFull
 from reconciler.model.command import Outcome, Script, Skip, Skipped
 from reconciler.model.move import Order, Progress, Reason, Status
-from reconciler.model.placement import Host
+from reconciler.model.placement import Desired, Host
 from reconciler.moves.journal import Journal
 from reconciler.moves.recipe import START_STEPS
 from tests.moves.journeys import at, move
@@ -160,3 +160,14 @@ def test_a_wake_up_brings_no_look_at_all_hosts_while_a_domain_stands_still(
     Daemon(cycle, SystemClock(stop), stop, wake).run()
     assert looked_after[-1] == 5
     assert any(calls < 5 for calls in looked_after) is looks_meanwhile
+
+
+def test_a_commit_puts_no_other_machine_in_a_hosts_place_inside_a_journey(cycle: Cycle) -> None:
+    other = replace(ONE.target, address="192.0.2.99")
+    cycle.intent = replace(cycle.intent, desired=Desired("c" * 40, {"xen2": other, "xen3": other}, {}))
+    cycle.meet()
+    assert cycle._fleet.hosts["xen2"] == other
+    begin(cycle, ONE, at("ship"))
+    cycle.meet()
+    assert cycle._fleet.hosts["xen2"] == ONE.target
+    assert cycle._fleet.hosts["xen3"] == other
