@@ -36,12 +36,12 @@ def check_open(found: Found, disks: Sequence[MoveDisk], view: View) -> list[str]
 
 
 def _meant(disk: MoveDisk, view: View) -> tuple[Numbers | None, str]:
+    """Numbers, None for a volume that is not active, and name. `resolve_disk` has found the volume."""
     if disk.minor >= 0:
         return (drbd.MAJOR, disk.minor), disk.drbd
-    for volume in view.get(lvm.VOLUMES):
-        if (volume.group, volume.name) == (disk.source_group, disk.volume):
-            return volume.major_minor, volume.path
-    return None, f"/dev/{disk.source_group}/{disk.volume}"
+    volumes = {(volume.group, volume.name): volume for volume in view.get(lvm.VOLUMES)}
+    volume = volumes[disk.source_group, disk.volume]
+    return volume.major_minor, volume.path
 
 
 def _device(numbers: Numbers | None, view: View) -> str:
