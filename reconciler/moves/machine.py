@@ -24,6 +24,8 @@ MIRROR_PATIENCE_S = 600.0
 HOLD_RETRY_S = 60.0
 _HEAL = frozenset({Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY, Reason.REWOUND})
 """Held for these, a journey goes on as soon as the hosts answer again: the trouble is over then."""
+_STAYS = frozenset({Reason.DISKS, Reason.STALE_EPOCH})
+"""Held for these, neither silence nor what is found wrong later, as after a reboot, lets a journey turn back."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ def _next(order: Order, progress: Progress, step: Step, now: datetime.datetime) 
 
 def _silence(order: Order, progress: Progress, step: Step, why: str, now: datetime.datetime) -> Decision:
     """A host did not answer, or a fact could not be read. Wait; then go back if that is safe, else hold."""
+    if _stays(progress):
+        return Pause(progress, HOLD_RETRY_S)
     since = progress.unknown_since or now
     progress = replace(progress, unknown_since=since)
     patience_s = MIRROR_PATIENCE_S if step.phase is Phase.MIRROR else PATIENCE_S
@@ -129,6 +133,10 @@ def _silence(order: Order, progress: Progress, step: Step, why: str, now: dateti
     started = bool(progress.tried & recipe.START_STEPS) and step.phase is not Phase.SETTLE
     reason = Reason.OUTCOME_UNKNOWN if started else Reason.UNREACHABLE
     return _hold(progress, reason, why, now, retry=True)
+
+
+def _stays(progress: Progress) -> bool:
+    return progress.status is Status.HELD and progress.reason in _STAYS
 
 
 def _early(progress: Progress, step: Step) -> bool:
@@ -206,8 +214,8 @@ def _fail(
     verdict: Verdict,
     now: datetime.datetime,
 ) -> Decision:
-    if progress.status is Status.HELD and progress.reason is Reason.DISKS:
-        return _hold(progress, Reason.DISKS, progress.detail, now, retry=False)
+    if _stays(progress):
+        return Pause(progress, HOLD_RETRY_S)
     if progress.direction is Direction.FORWARD:
         allowed = recipe.can_turn_back(step.phase, progress.tried)
         if allowed or (verdict.never_ran and step.phase is not Phase.SETTLE):

@@ -563,3 +563,18 @@ def test_what_another_process_left_waits_anew_by_this_ones_clock() -> None:
     assert isinstance(machine.decide(ORDER, held, READY, NOW), machine.Act)
     for_people = machine.taken_over(at("go", status=Status.HELD, reason=Reason.TWO_RUNNERS), NOW)
     assert isinstance(machine.decide(ORDER, for_people, READY, NOW), machine.Pause)
+
+
+@pytest.mark.parametrize("reason", [Reason.DISKS, Reason.STALE_EPOCH])
+@pytest.mark.parametrize("verdict", ["no answer", wrong("xen1 has rebooted")])
+def test_what_only_a_person_can_decide_is_not_decided_by_silence_or_a_reboot(
+    reason: Reason, verdict: Verdict | str
+) -> None:
+    held = replace(at("sync"), status=Status.HELD, reason=reason, detail="why", unknown_since=NOW)
+    later = NOW + datetime.timedelta(days=1)
+    assert machine.decide(ORDER, held, verdict, later) == machine.Pause(held_since(held, verdict), 60.0)
+
+
+def held_since(held: Progress, verdict: Verdict | str) -> Progress:
+    """A verdict that could be given says that the hosts have answered."""
+    return held if isinstance(verdict, str) else replace(held, unknown_since=None)

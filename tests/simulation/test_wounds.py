@@ -91,6 +91,28 @@ def test_going_back_keeps_the_only_good_copy(crash: bool) -> None:
     assert journey.kept("xen2")
 
 
+@pytest.mark.parametrize("off_s", [5.0, 900.0])
+def test_what_was_in_doubt_stays_so_through_silence_and_reboots(off_s: float) -> None:
+    """Once it was seen, neither hosts that don't answer nor what a reboot has wiped out decide about it."""
+    journey = Journey()
+    journey.on("cutover-ready")
+    hosts = journey.run.world.hosts
+    journey.fail(hosts["xen1"].drbd["xr-web1"].devices[0])
+    assert journey.on(turns=3).reason is Reason.DISKS
+    for host in hosts.values():
+        host.crash()
+    for _ in range(int(off_s / 5.0)):
+        journey.run.world.advance(5.0)
+        journey.on(turns=1)
+    for host in hosts.values():
+        host.boot()
+    now = journey.on()
+    assert (now.status, now.reason) == (Status.HELD, Reason.DISKS)
+    assert "has failed" in now.detail
+    assert journey.kept("xen2")
+    assert not any(domain.running for host in hosts.values() for domain in host.domains.values())
+
+
 @pytest.mark.parametrize(
     ("kept_at", "reality"),
     [("sync", "go"), ("sync", "source-drbd-down"), ("cutover-suspend", "source-drbd-down")],
