@@ -7,7 +7,8 @@ import enum
 from reconciler.model.move import Direction, Kind, Order, Phase, Progress, Reason, Status
 from reconciler.moves import recipe
 from reconciler.moves.attach import ATTACH_SUSPEND
-from reconciler.moves.back import SourceAutostart, TargetDestroyed
+from reconciler.moves.back_source import SourceAutostart
+from reconciler.moves.back_target import TargetDestroyed
 from reconciler.moves.cutover import CUTOVER_SUSPEND, GO
 from reconciler.moves.settle import SourceDown
 

@@ -25,7 +25,7 @@ HOLD_RETRY_S = 60.0
 _HEAL = frozenset({Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY, Reason.REWOUND})
 """Held for these, a journey goes on as soon as the hosts answer again: the trouble is over then."""
 _STAYS = frozenset({Reason.DISKS, Reason.STALE_EPOCH})
-"""Held for these, neither silence nor what is found wrong later, as after a reboot, lets a journey turn back."""
+"""Held for these, neither silence nor what is found wrong later, as after a reboot, turns a journey back."""
 
 
 @dataclass(frozen=True)

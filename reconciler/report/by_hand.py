@@ -11,7 +11,7 @@ from reconciler.model.command import Command
 from reconciler.model.move import Direction, Kind, Order, Progress, Reason, Side, Status
 from reconciler.moves import look, recipe
 from reconciler.moves.authority import Holder
-from reconciler.moves.back import saved_image
+from reconciler.moves.home import saved_image
 from reconciler.moves.requests import no_abort
 from reconciler.report import advice
 from reconciler.report.words import ssh
