@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STAGES = ("up", "guest")
 GUEST_UUID = "6f0c9d3e-1b5a-4c8e-9a77-0000000000a1"
 GUEST_MAC = "00:16:3e:00:00:01"
-GUEST_VOLUMES = {"web1-root": ("xvda", 17), "web1-data": ("xvdb", 33)}
+GUEST_VOLUMES = {"web1-root": ("xvda", 5), "web1-data": ("xvdb", 9)}
 """Each volume's name in the guest and its size in extents of 4 MiB: no round numbers."""
 
 CONFIG = """\

@@ -14,7 +14,8 @@ mask=(
     systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service
     systemd-network-generator.service systemd-firstboot.service systemd-sysusers.service
     systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-journal-flush.service
-    systemd-udev-settle.service ssh.socket
+    systemd-udev-settle.service ssh.socket lvm2-monitor.service systemd-random-seed.service
+    kmod-static-nodes.service modprobe@dm_mod.service
     proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount sys-fs-fuse-connections.mount
     sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount
     dev-mqueue.mount modprobe@configfs.service modprobe@drm.service modprobe@efi_pstore.service
