@@ -447,7 +447,9 @@ def check_command(command: object) -> dict[str, Any]:
 
 def is_text(value: object) -> bool:
     """A string that can be written: JSON can hold halves of characters."""
-    return isinstance(value, str) and not any("\ud800" <= character <= "\udfff" for character in value)
+    if not isinstance(value, str):
+        return False
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def is_word(value: object) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from reconciler.model.command import Known, Outcome, Runner, Script, Skip, Skipped
 from reconciler.moves.journal import Journal
 
@@ -24,7 +22,7 @@ class Knowing:
     def run(self, host: str, script: Script) -> tuple[Outcome, ...]:
         number = self._journal.accepted_on(host, self._domain)
         known = Known(self._domain, number) if number else None
-        outcomes = self._runner.run(host, replace(script, known=known))
+        outcomes = self._runner.run(host, Script(script.commands, script.claim, known))
         for outcome in outcomes:
             if isinstance(outcome, Skipped) and outcome.why is Skip.REWOUND:
                 self.denied = f"{host}: {outcome.reason}"

@@ -35,6 +35,14 @@ def pages(low: int, high: int) -> set[int]:
     return set(range(low // PAGE * PAGE, high, PAGE))
 
 
+def _put(below: BlockDevice, low: int, high: int, items: dict[int, Value]) -> None:
+    """A single value, such as a heartbeat, goes the short way."""
+    if high - low == 1 and low in items:
+        below.write(low, items[low])
+    else:
+        below.replace(low, high, items)
+
+
 @dataclass(eq=False)
 class Metadata:
     """What is on a metadata device; lives at its first byte and survives crashes."""
@@ -95,7 +103,8 @@ class Device(BlockDevice):
         return max(4096, -(-self.size // CHUNKS) // 4096 * 4096)
 
     def chunk_range(self, index: int) -> tuple[int, int]:
-        return index * self.chunk, min(self.size, (index + 1) * self.chunk)
+        chunk = self.chunk
+        return index * chunk, min(self.size, (index + 1) * chunk)
 
     def all_chunks(self) -> set[int]:
         return set(range(-(-self.size // self.chunk))) if self.size else set()
@@ -104,7 +113,8 @@ class Device(BlockDevice):
         """Bytes still to be sent, less what of the chunk under way has gone."""
         if not self.lower_md:
             return 0
-        dirty = sum(high - low for low, high in map(self.chunk_range, self.meta.dirty))
+        size, chunk = self.size, self.chunk
+        dirty = sum(min(size, (index + 1) * chunk) - index * chunk for index in self.meta.dirty)
         return max(0, dirty + PAGE * len(self.meta.pages) - int(self.credit_bytes))
 
     def check_open(self, write: bool) -> None:
@@ -137,11 +147,11 @@ class Device(BlockDevice):
             raise IOFault(f"drbd{self.minor}: beyond the end")
         self.source(low, high)
         if self.lower is not None:
-            self.lower.replace(low, high, items)
+            _put(self.lower, low, high, items)
             self.meta.active |= pages(low, high)
         peer = self.peer
         if peer and peer.lower is not None:
-            peer.lower.replace(low, high, items)
+            _put(peer.lower, low, high, items)
             if self.lower is None:  # the peer has the only disk: it marks what this side lacks
                 peer.meta.pages |= pages(low, high)
             self.sent += 4096

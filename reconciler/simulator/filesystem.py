@@ -154,6 +154,9 @@ class Files:
     def children(self, path: str) -> Iterator[str]:
         """Full paths of the entries of a directory, in name order."""
         below = path.rstrip("/") + "/"
-        for each in sorted(self.nodes):
-            if each.startswith(below) and len(each) > len(below) and "/" not in each[len(below) :]:
-                yield each
+        length = len(below)
+        yield from sorted(
+            each
+            for each in self.nodes
+            if each.startswith(below) and len(each) > length and "/" not in each[length:]
+        )

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from reconciler.execution.guard import LOCK_PATIENCE_S, PROTOCOL, Claim, Known, Refused, check, stored_number
-from reconciler.simulator.filesystem import Directory, File, FileError
+from reconciler.simulator.filesystem import Directory, File
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.world import Job
 
@@ -110,11 +110,9 @@ class SimGuard:
             raise
 
     def _stored(self, domain: str) -> int:
-        path = posixpath.join(EPOCHS, domain)
-        try:
-            return stored_number(self.host.files.read(path), path)
-        except FileError:
-            return 0
+        path = f"{EPOCHS}/{domain}"
+        node = self.host.files.nodes.get(path)
+        return stored_number(node.text, path) if isinstance(node, File) else 0
 
     def _advance_epoch(self, claim: Claim) -> None:
         stored = self._stored(claim.domain)

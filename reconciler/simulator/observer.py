@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from reconciler.simulator.domain import Beat
 
 KEPT = 200_000
 
 
-@dataclass(frozen=True)
-class Heard:
+class Heard(NamedTuple):
     """One heartbeat as it came over the network."""
 
     at_s: float

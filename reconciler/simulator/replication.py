@@ -28,8 +28,9 @@ def rests(world: World) -> bool:
     for host in world.hosts.values():
         for resource in host.drbd.values():
             if resource.peer:
-                if any(device.replication.startswith("Sync") for device in resource.devices.values()):
-                    return False
+                for device in resource.devices.values():
+                    if device.replication in ("SyncSource", "SyncTarget"):
+                        return False
                 if not world.reachable(resource.local, resource.remote):
                     return False
             elif resource.connection == "WFConnection":

@@ -6,10 +6,22 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
+from reconciler.execution import guard
 from reconciler.execution.guard import check
-from reconciler.model.command import REFUSALS, Answer, Command, NoAnswer, Outcome, Script, Skip, Skipped
+from reconciler.model.command import (
+    REFUSALS,
+    Answer,
+    Claim,
+    Command,
+    Known,
+    NoAnswer,
+    Outcome,
+    Script,
+    Skip,
+    Skipped,
+)
 from reconciler.simulator.guarding import Checked, SimGuard
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.process import Result, Steps, ends_with
@@ -46,13 +58,23 @@ class Crash:
 Fault = FailBefore | LoseReply | Hang | Crash
 
 
-@lru_cache(4096)
 def checked(script: Script) -> Checked:
-    """What the guard makes of the request for a script; the same for the same script."""
-    return check(script.request(1))
+    """What the guard makes of the request for a script. The same commands come with many claims."""
+    return _checked_commands(script.commands), *_checked_claim(script.claim, script.known)
 
 
-@dataclass(frozen=True)
+@lru_cache(4096)
+def _checked_commands(commands: tuple[Command, ...]) -> list[dict[str, Any]]:
+    return check(Script(commands).request(1))[0]
+
+
+@lru_cache(4096)
+def _checked_claim(claim: Claim | None, known: Known | None) -> tuple[guard.Claim | None, guard.Known | None]:
+    _, claimed, accepted = check(Script((Command(("true",)),), claim, known).request(1))
+    return claimed, accepted
+
+
+@dataclass
 class Point:
     """A place where a fault can be injected; `number` counts commands from the start of the run."""
 
@@ -105,11 +127,11 @@ class _Session:
         self.lost = ""
 
     def run(self) -> tuple[Outcome, ...]:
-        guard = SimGuard(self.host, self._wait, self._start, checked=lambda request: checked(self.script))
+        there = SimGuard(self.host, self._wait, self._start, checked=lambda request: checked(self.script))
         request = {"id": 1}
         outcomes: list[Outcome] = []
         rest = Skipped(Skip.EARLIER)
-        for reply in guard.handle(request, gone=lambda: bool(self.lost)):
+        for reply in there.handle(request, gone=lambda: bool(self.lost)):
             if "index" in reply:
                 self._after(reply["index"])
                 if self.lost:

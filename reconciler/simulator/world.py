@@ -138,11 +138,12 @@ class World:
         that is the next step of a process or the next heartbeat.
         """
         while not until():
-            following = moment_s
+            following, beat_s = moment_s, self._next_beat_s()
             for job in self.jobs:
-                following = min(following, job.wake_at_s)
-            if self._someone_runs():
-                following = min(following, self._next_beat_s())
+                if job.wake_at_s < following:
+                    following = job.wake_at_s
+            if beat_s < following and self._someone_runs():
+                following = beat_s
             at_work = not replication.rests(self)
             if at_work:
                 following = min(following, self.now_s + MAX_STEP_S)
@@ -152,7 +153,8 @@ class World:
             self.now_s = following
             if at_work:
                 replication.settle_links(self)
-            self._beat()
+            if beat_s <= following:
+                self._beat()
             due = [job for job in self.jobs if job.wake_at_s <= self.now_s]
             for job in due:
                 if not job.over:
@@ -171,8 +173,6 @@ class World:
         return self.beats_due * self.beat_s
 
     def _beat(self) -> None:
-        if self._next_beat_s() > self.now_s:
-            return
         self.beats_due = math.floor(self.now_s / self.beat_s) + 1
         if self._next_beat_s() <= self.now_s:
             self.beats_due += 1

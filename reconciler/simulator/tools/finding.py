@@ -53,18 +53,22 @@ def matches(path: str, node: Node, tests: dict[str, str]) -> bool:
     return kind == tests.get("-type", kind) and fnmatch.fnmatchcase(name, tests.get("-name", "*"))
 
 
-def printed(files: Files, path: str, node: Node, form: str) -> str:
+def final(files: Files, path: str) -> str:
+    """What a symlink leads to in the end."""
     try:
-        final = LETTER[type(files.get(path)).__name__]
+        return LETTER[type(files.get(path)).__name__]
     except FileError:
-        final = "N"
+        return "N"
+
+
+def printed(files: Files, path: str, node: Node, form: str) -> str:
     values = {
         "%p": path,
         "%f": posixpath.basename(path),
         "%l": node.target if isinstance(node, Link) else "",
         "%s": str(getattr(node, "size", len(getattr(node, "target", "")) or 4096)),
         "%y": LETTER[type(node).__name__],
-        "%Y": final,
+        "%Y": final(files, path) if "%Y" in form else "",
         "\\t": "\t",
         "\\n": "\n",
         "\\0": "\0",

@@ -78,13 +78,16 @@ class Forker:
         kinds = faults.kinds(place, argv, pairs=self.depth > 1)
         if self.run.scenario.only_crashes:
             kinds = tuple(kind for kind in kinds if "crash" in kind)
+        state: str | None = None
         for fault in kinds:
             if self.only is not None and fault.partition("@")[0] not in self.only:
                 continue
             self.count += 1
             if self.level == 1 and self.count % self.shares != self.share:
                 continue
-            if self._meet((*self.past, f"{number}:{fault}"), self._key(number, place, fault)):
+            state = state or self._state(number, place)
+            key = None if state is None else f"{state} {fault}"
+            if self._meet((*self.past, f"{number}:{fault}"), key):
                 return fault
         return None
 
@@ -100,14 +103,14 @@ class Forker:
             self.expected = self.expected or known
         self.passed.append(self.state)
 
-    def _key(self, number: int, place: str, fault: str) -> str | None:
-        """A fault at a place of a script, with the state before the script; None inside one disturbed."""
+    def _state(self, number: int, place: str) -> str | None:
+        """A place of a script, with the state before the script; None inside one disturbed."""
         assert self.run is not None
         if self.depth == 1:
             return None
         if place == "step":
-            return f"{digest(self.run, None)} {fault}"
-        return None if self.state is None else f"{self.state} {number - self.since} {place} {fault}"
+            return digest(self.run, None)
+        return None if self.state is None else f"{self.state} {number - self.since} {place}"
 
     def _meet(self, past: tuple[str, ...], key: str | None) -> bool:
         """True in the child that is to meet a fault."""
@@ -120,6 +123,7 @@ class Forker:
             forks.report.pruned += 1
             if not whole:
                 return False
+        self.run.journal.write()
         outcome = forks.split(case)
         if outcome is None:
             self.level += 1

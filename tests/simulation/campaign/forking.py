@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from tests.simulation.campaign.outcome import Outcome
 
@@ -43,6 +43,9 @@ class Report:
         self.checked += other.checked
         self.otherwise += other.otherwise
 
+    def text(self) -> str:
+        return json.dumps({**vars(self), "outcomes": [vars(outcome) for outcome in self.outcomes]})
+
     @staticmethod
     def read(text: str) -> Report:
         row = json.loads(text)
@@ -74,7 +77,7 @@ class Forks:
             text = pipe.read()
         _, status = os.waitpid(child, 0)
         if status or not text:
-            text = json.dumps(asdict(Report([Outcome(case, f"crashed: its process ended with {status}")])))
+            text = Report([Outcome(case, f"crashed: its process ended with {status}")]).text()
         told = Report.read(text)
         self.report.add(told)
         self.known |= told.ends
@@ -86,5 +89,5 @@ class Forks:
         if self.pipe < 0:
             return self.report
         with os.fdopen(self.pipe, "w") as pipe:
-            json.dump(asdict(self.report), pipe)
+            pipe.write(self.report.text())
         os._exit(0)

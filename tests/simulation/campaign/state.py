@@ -49,7 +49,8 @@ def _all(run: Run, script: Script | None) -> Iterator[Any]:
     for name, host in world.hosts.items():
         side = Side.TARGET if name == run.order.target.name else Side.SOURCE
         yield name, host.up, host.boot_id == run.order.boot(side), "run" in vars(host), sorted(host.locks)
-        yield _stored(host, run, epoch), _files(host.files.nodes, run), _files(stand.durable[name], run)
+        live, durable = _files(host.files.nodes, run), _files(stand.durable[name], run)
+        yield _stored(host, run, epoch), live, "the same" if durable == live else durable
         yield list(_storage(host, run, names)), list(_domains(host, run))
         yield [_drbd(resource, now_s, names) for resource in host.drbd.values()], sorted(host.mounts)
         yield name in stand.full, name in stand.torn, _age(stand.deaf.get(name, 0.0) - now_s)
@@ -121,17 +122,17 @@ def _files(nodes: Mapping[str, Node], run: Run) -> list[Any]:
     for path in sorted(nodes):
         if path.startswith(EPOCHS):
             continue
-        match nodes[path]:
-            case File(thing=Image() as image, bulk=bulk):
-                found.append((path, bulk, image.complete, _newest(image.guest.last, run)))
-            case File(text=text, thing=None, mode=mode):
-                found.append((path, text, mode))
-            case File(thing=thing, bulk=bulk):
-                found.append((path, type(thing).__name__, bulk))
-            case Link(target=target):
-                found.append((path, target))
-            case Directory(mode=mode):
-                found.append((path, mode))
+        node = nodes[path]
+        if isinstance(node, Directory):
+            found.append((path, node.mode))
+        elif isinstance(node, Link):
+            found.append((path, node.target))
+        elif node.thing is None:
+            found.append((path, node.text, node.mode))
+        elif isinstance(node.thing, Image):
+            found.append((path, node.bulk, node.thing.complete, _newest(node.thing.guest.last, run)))
+        else:
+            found.append((path, type(node.thing).__name__, node.bulk))
     return found
 
 
@@ -144,21 +145,22 @@ def _newest(number: int, run: Run) -> bool:
 def _storage(host: SimHost, run: Run, names: _Names) -> Iterator[Any]:
     ledgers = run.world.observer.acknowledged.get(run.order.domain, {})
     for group in host.groups.values():
+        content = group.disk.content
+        others = sorted(at for at, value in content.items() if not isinstance(value, Beat))
         for volume in sorted(group.volumes.values(), key=lambda volume: volume.name):
             windows = extents(group, volume)
             good = [vdev for vdev, ledger in ledgers.items() if next(missing(windows, ledger), None) is None]
             other = []
             for window in windows:
                 first = window.low + window.shift
-                for at in sorted(window.disk.content):
+                for at in others:
                     if first <= at < window.high + window.shift:
-                        value = window.disk.content[at]
+                        value = content[at]
                         if isinstance(value, Metadata):
                             other.append(_metadata(value, names))
-                        elif not isinstance(value, Beat):
-                            other.append(
-                                (at - first, value if isinstance(value, PLAIN) else type(value).__name__)
-                            )
+                        else:
+                            plain = value if isinstance(value, PLAIN) else type(value).__name__
+                            other.append((at - first, plain))
             yield volume.name, volume.tags, volume.active, volume.extents, good, other
     yield sorted((name, mapped.suspended, len(mapped.opens)) for name, mapped in host.maps.items())
 

@@ -40,12 +40,17 @@ class Crowd:
 
     dice: list[Dice]
     forks: Forks = field(default_factory=Forks)
+    run: Run | None = None
 
     def choose(self, number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
         kinds = faults.kinds(place, argv)
         thrown: dict[str | None, list[Dice]] = {}
         for dice in self.dice:
             thrown.setdefault(dice.throw(kinds), []).append(dice)
+        if len(thrown) == 1:
+            return next(iter(thrown))
+        assert self.run is not None
+        self.run.journal.write()
         *others, last = sorted(thrown, key=lambda fault: (fault is None, fault or ""))
         for fault in others:
             if self.forks.split(f"seed-{thrown[fault][0].seed}") is None:
@@ -54,8 +59,9 @@ class Crowd:
         self.dice = thrown[last]
         return last
 
-    def run(self, scenario: str) -> list[Outcome]:
-        outcome = finished(Run(scenario, self.choose))
+    def go(self, scenario: str) -> list[Outcome]:
+        self.run = Run(scenario, self.choose)
+        outcome = finished(self.run)
         own = (replace(outcome, case=f"seed-{dice.seed}") for dice in self.dice)
         return self.forks.finish(own).outcomes
 
@@ -71,4 +77,4 @@ def seeds(numbers: Iterable[int]) -> list[Outcome]:
     for number in numbers:
         dice = Dice(number)
         crowds.setdefault(dice.scenario, []).append(dice)
-    return [outcome for scenario, crowd in crowds.items() for outcome in Crowd(crowd).run(scenario)]
+    return [outcome for scenario, crowd in crowds.items() for outcome in Crowd(crowd).go(scenario)]

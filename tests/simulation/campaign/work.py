@@ -50,7 +50,8 @@ def warm_up() -> None:
         return {(1, "step"): "hold-60@take-epoch", (20, "after"): "kill-after"}.get((number, place))
 
     logging.getLogger("reconciler").setLevel(logging.CRITICAL)
-    finished(Run("move", choose))
+    for scenario in ("move", "provision"):
+        finished(Run(scenario, choose))
 
 
 def _do(piece: Piece) -> tuple[str, Tally]:
