@@ -22,6 +22,7 @@ ETC = "/etc/xen-reconciler"
 GIT_DIR = "/srv/git/placement.git"
 TREE = "/srv/placement"
 REPORT = "/var/lib/xen-reconciler/report.json"
+DROP_IN = "/etc/systemd/system/reconciler.service.d"
 PIP = "/opt/xen-reconciler/bin/pip install ."
 POLL_S = 10.0
 """Seldom: under emulation each look takes a second of the one processor that the daemon has."""
@@ -60,6 +61,8 @@ class Installed:
         with archive.open("rb") as content:
             unpack = [*self.host.ssh_argv(), "tar -xz --warning=no-timestamp -f - -C /"]
             subprocess.run(unpack, stdin=content, check=True, timeout=300)
+        self.host.run(f"mkdir -p {DROP_IN}")
+        self.host.write(f"{DROP_IN}/lab.conf", "[Service]\nTimeoutStartSec=10min\n")  # emulation is slow
         self.host.run("\n".join(["set -e", f"cd /{PACKED_CHECKOUT}", *lines[1:]]))
         self.host.run(f"cp /root/.ssh/known_hosts {ETC}/known_hosts && chmod 644 {ETC}/known_hosts")
 
