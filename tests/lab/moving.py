@@ -5,15 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from tests.site import Site, entry
+from tests.site import entry
 
 from .lab import Lab
 from .records import changes_of_side, repeated
 
 VOLUMES = ("web1-root", "web1-data")
 MOVE_S = 600
+
+
+class Placement(Protocol):
+    """A repository to commit to, and the report of the daemon that obeys it."""
+
+    def write(self, name: str, text: str) -> None: ...
+
+    def commit(self, message: str) -> str: ...
+
+    def wait(
+        self, what: str, condition: Callable[[dict[str, Any]], bool], timeout_s: float
+    ) -> dict[str, Any]: ...
 
 
 def in_place(host: str) -> Any:
@@ -66,7 +78,7 @@ def table(report: dict[str, Any], lab: Lab, window: tuple[float, float]) -> str:
 
 
 def move(
-    lab: Lab, site: Site, target: str, meanwhile: Callable[[], None] = lambda: None, **policy: int
+    lab: Lab, site: Placement, target: str, meanwhile: Callable[[], None] = lambda: None, **policy: int
 ) -> str:
     """Commit, wait for the daemon, check what must hold after every move; the table of its times.
 
