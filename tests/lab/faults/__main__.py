@@ -1,8 +1,9 @@
 """`make lab-faults`: step x fault on two real Xen hosts; `FAULTS=kill,off-target STEPS=ship,go` runs a part.
 
 Every cell starts from a snapshot taken at the beginning of its step, with the daemon's journal of that
-moment. Rows are added to a file as they end; a cell that is in it already is not run again, so a run can
-be stopped and continued. With `--part 1/2` and `--part 2/2` two labs share the rows.
+moment. What was seen is added to a file of this folder as it ends, with the commit it was seen on; a cell
+that is in it already is not run again, so a run can be stopped and continued: remove its line to see it
+anew. With `--part 1/2` and `--part 2/2` two labs share the steps.
 """
 
 from __future__ import annotations
@@ -21,6 +22,17 @@ from tests.lab.lab import Lab
 from . import cell as cells
 from .drive import Drive
 from .matrix import SILENT, WORDS, Fault, cells_of, steps, table
+
+SEEN = Path(__file__).with_name("seen.jsonl")
+PAGE = Path(__file__).parents[3] / "docs" / "lab-faults.md"
+HEAD = """\
+# Faults on real hosts: what was seen
+
+Written by `make lab-faults` from `tests/lab/faults/seen.jsonl`; [reliability](reliability.md) says what each
+cell checks. In brackets: the ends that the rules allow. A cell with nothing but brackets was not run. A cell
+that broke a rule or had no allowed end is set in bold.
+
+"""
 
 
 def listed(text: str, allowed: list[str], what: str) -> list[str]:
@@ -44,8 +56,10 @@ def version() -> str:
 def write_table(rows: list[cells.Row], path: Path) -> None:
     words = "".join(f"- **{fault.value}**: {WORDS[fault]}\n" for fault in Fault)
     bad = sum(bool(row["problems"]) for row in rows)
-    head = f"{len(rows)} cells, {bad} with problems. In brackets: the ends that the rules allow.\n\n"
-    path.write_text(f"{head}{words}\n{table(rows)}")
+    wanted = sum(len(cells_of(name)) for name in steps() if name not in SILENT)
+    commits = ", ".join(sorted({str(row["commit"]) for row in rows}))
+    said = f"{len(rows)} of {wanted} cells seen, {bad} with problems; on {commits or 'no commit'}.\n\n"
+    path.write_text(f"{HEAD}{said}{words}\n{table(rows)}")
 
 
 def wanted_rows(names: list[str], part: str) -> list[str]:
@@ -75,8 +89,8 @@ def main() -> int:
     parser.add_argument("--faults", default="", help=", ".join(fault.value for fault in Fault))
     parser.add_argument("--steps", default="", help="steps of a move, as in docs/architecture.md")
     parser.add_argument("--part", default="1/1")
-    parser.add_argument("--rows", type=Path, default=Path("lab-faults.jsonl"))
-    parser.add_argument("--out", type=Path, default=Path("lab-faults.md"))
+    parser.add_argument("--rows", type=Path, default=SEEN)
+    parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     faults = listed(given.faults, [fault.value for fault in Fault], "fault")
     acting = [name for name in steps() if name not in SILENT]
