@@ -91,9 +91,9 @@ def faults(text: str | bytes) -> tuple[strict_yaml.Fault, ...]:
 @pytest.mark.parametrize("name", REFUSED)
 def test_hostile_documents_are_refused_with_their_line(name: str) -> None:
     text, line, message = REFUSED[name]
-    began = time.monotonic()
+    began = time.process_time()
     first = faults(text)[0]
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
     assert first.line == line
     assert message in first.message
 
