@@ -119,6 +119,7 @@ def _config(row: read.Row) -> DomainConfig:
             )
             for disk in config.rows("disks", optional=True)
         ),
+        target_memory_mb=config.row("b_info").whole("target_memkb", 0) // 1024,
     )
 
 
@@ -161,6 +162,22 @@ _NEVER_CONNECTED = ("1", "2")
 def _numbers(text: str) -> tuple[int, int] | None:
     match = re.fullmatch(r"([0-9a-f]+):([0-9a-f]+)", text)
     return (int(match[1], 16), int(match[2], 16)) if match else None
+
+
+def cannot_be_restored(seen: DomainSeen, config: DomainConfig | None, host: str) -> str:
+    """Why a saved image of the domain could not be restored; empty when nothing is known against it.
+
+    An image holds all the memory the guest has, and xl restores it into a domain that may have the target
+    and 1 MiB: more than that does not fit («Failed to populate physmap», seen in the lab), and by then the
+    guest is gone. It comes about when `xl mem-set` asked for less and the guest has not given it back.
+    """
+    if config is None or not config.target_memory_mb or seen.memory_mb <= config.target_memory_mb + 1:
+        return ""
+    return (
+        f"{seen.name} on {host} has {seen.memory_mb} MiB and is to have {config.target_memory_mb}: "
+        f"a saved image of it could not be restored; wait until its balloon is there, or "
+        f"`xl mem-set {seen.name} {seen.memory_mb}` on {host}"
+    )
 
 
 INFO: Query[XenInfo] = Query("Xen's facts", Command(("xl", "info")), parse_info)

@@ -116,7 +116,7 @@ class DiskSeen:
 
 @dataclass(frozen=True)
 class DomainConfig:
-    """An entry of `xl list -l`."""
+    """An entry of `xl list -l`. `target_memory_mb` is what the balloon is to come to; 0 when not told."""
 
     name: str
     domid: int
@@ -124,6 +124,7 @@ class DomainConfig:
     kind: str
     max_memory_mb: int
     disks: tuple[DiskSeen, ...]
+    target_memory_mb: int = 0
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,8 @@ class Suspend(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         asked = (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.IMAGES, files.SPACE)
-        return {Side.SOURCE: asked}
+        # Only before the guest stops, as it is one more look.
+        return {Side.SOURCE: asked if self.name in progress.tried else (*asked, xl.CONFIGS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
@@ -156,6 +157,8 @@ class Suspend(Step):
             need = order.memory_mb * MIB + 64 * MIB
             if view.get(files.SPACE) < need:
                 return wrong(f"{where}: {need} bytes needed below {files.STATE} for its image")
+            if self.name not in progress.tried and (swollen := look.swollen(view, seen)):
+                return wrong(swollen)
             return READY
         if seen.state in (DomainState.SHUTDOWN, DomainState.DYING):
             return wait(f"{where} is {seen.state.value}")

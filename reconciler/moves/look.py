@@ -43,6 +43,12 @@ def volume(view: View, group: str, name: str) -> Volume | None:
     return next((v for v in view.get(lvm.VOLUMES) if v.group == group and v.name == name), None)
 
 
+def swollen(view: View, seen: DomainSeen) -> str:
+    """Why a saved image of the domain could not be restored; empty when it could."""
+    config = next((config for config in view.get(xl.CONFIGS) if config.domid == seen.domid), None)
+    return xl.cannot_be_restored(seen, config, view.host)
+
+
 def image_size(view: View, order: Order, name: str) -> int:
     """Bytes of a whole saved image, 0 when it is not there: an unfinished one ends in .part."""
     return view.get(files.IMAGES).get(image(order, name), 0)

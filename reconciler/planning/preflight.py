@@ -191,6 +191,8 @@ def check_source(found: Found, disks: Sequence[MoveDisk], view: View) -> list[st
         problems.append(f"{name} is {found.seen.state.value} on {found.host}; only a running domain is moved")
     if view.get(files.SPACE) < found.seen.memory_mb * MIB + 64 * MIB:
         problems.append(f"{found.host} has no room below {files.STATE} for the saved image of {name}")
+    if swollen := xl.cannot_be_restored(found.seen, found.config, found.host):
+        problems.append(swollen)
     problems += check_saved(name, view)
     groups = {group.name: group for group in view.get(lvm.GROUPS)}
     present = {(volume.group, volume.name) for volume in view.get(lvm.VOLUMES)}

@@ -81,6 +81,7 @@ def test_a_failed_list_is_unknown(name: str) -> None:
 def test_long_list() -> None:
     (config,) = xl.parse_long_list(answer("xl-4.17-list-long-running"))
     assert (config.name, config.domid, config.kind, config.max_memory_mb) == ("web1", 2, "pv", 96)
+    assert config.target_memory_mb == 96
     assert config.uuid == "6f0c9d3e-1b5a-4c8e-9a77-0000000000a1"
     assert config.disks == (
         DiskSeen("/etc/xen/disks/web1-root", "xvda", True, "phy"),

@@ -16,6 +16,7 @@ from tests.site import Site, entry
 from .faults.watch import Watch
 from .lab import Lab
 from .moving import MOVE_S, VOLUMES, at_home, in_place, move, nothing_left
+from .records import repeated
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
 
@@ -101,6 +102,31 @@ def test_commits_move_a_writing_guest_there_and_back_through_faults(
     assert beats[0].number > last.number, "the guest went on from an older disk"
     nothing_left(lab, "xen2")
     at_home(lab, "xen1")
+    assert lab.observer.verify().problems == []
+
+
+def test_a_domain_that_could_be_saved_but_not_restored_is_refused(lab_guest: Lab, tmp_path: Path) -> None:
+    """A balloon that has not come down to its target: xl saves the guest, and then it does not fit."""
+    lab = lab_guest
+    site = Site(tmp_path, lab.hosts, lab.key_file, lab.known_hosts)
+    site.place(web1="xen2")
+    host = lab.hosts["xen1"]
+    host.run("xl mem-set web1 48")
+    host.run(
+        "until ! xl list web1 | grep -q ' 96 '; do sleep 1; done", timeout_s=60
+    )  # it gives back a little
+    planned = site.call("plan")
+    said = " ".join((planned.stdout + planned.stderr).split())
+    assert "a saved image of it could not be restored" in said
+    assert "xl mem-set web1" in said
+    # The refusal is right, and what the runbook says is the way out.
+    host.run("xl save web1 /root/image")
+    refused = host.call("xl restore -p /root/image")
+    assert refused.returncode != 0
+    assert "Failed to populate physmap" in refused.stderr
+    host.run("xl restore -p /etc/xen/web1.cfg /root/image && xl unpause web1", timeout_s=180)
+    lab.observer.wait_for_heartbeats(count=5, side="xen1", timeout_s=60)
+    assert repeated(lab.observer.heartbeats()) == []
     assert lab.observer.verify().problems == []
 
 

@@ -28,7 +28,7 @@ from reconciler.moves import look, recipe
 from reconciler.moves.common import resource_text
 from reconciler.moves.step import Action, Mark, Step, Verdict, Views, wait, wrong
 from tests.moves.journeys import at, back, move, provision
-from tests.planning.site import MIB, changed, empty, running, volume
+from tests.planning.site import MIB, changed, config, empty, running, volume
 
 ORDER = move()
 TAG = frozenset({ORDER.tag})
@@ -302,6 +302,21 @@ def test_suspending(name: str, image: str) -> None:
         why(at(name), has(S, dom(DomainState.PAUSED)))
         == "web1 on xen1 is paused; only a running domain is suspended"
     )
+
+
+@pytest.mark.parametrize("name", ["attach-suspend", "cutover-suspend"])
+def test_a_domain_whose_image_could_not_be_restored_is_not_suspended(name: str) -> None:
+    """Its balloon has not come down to the target, and xl restores into a domain of the target's size."""
+    one_more = changed(RUNS_S, xl.CONFIGS, (config(target_memory_mb=255),))
+    assert mark(at(name), one_more) is Mark.READY, "xl gives a restored domain 1 MiB more"
+    assert mark(at(name), changed(RUNS_S, xl.CONFIGS, (config(target_memory_mb=0),))) is Mark.READY
+    assert mark(at(name), changed(RUNS_S, xl.CONFIGS, ())) is Mark.READY
+    swollen = changed(RUNS_S, xl.CONFIGS, (config(domid=2), config(target_memory_mb=254)))
+    assert why(at(name), swollen) == (
+        "web1 on xen1 has 256 MiB and is to have 254: a saved image of it could not be restored; wait until "
+        "its balloon is there, or `xl mem-set web1 256` on xen1"
+    )
+    assert mark(at(name, name), swollen) is Mark.READY, "not asked again once it was tried"
 
 
 def test_a_domain_on_drbd_already_is_not_suspended_to_attach() -> None:

@@ -105,6 +105,11 @@ def disk(**changes: Any) -> Any:
         (xl.CONFIGS, disk(path="/dev/vg/web1-root"), "is not named through a symlink"),
         (xl.CONFIGS, (replace(config(), kind="hvm"),), "is an HVM domain"),
         (
+            xl.CONFIGS,
+            (replace(config(), target_memory_mb=200),),
+            "web1 on xen1 has 256 MiB and is to have 200: a saved image of it could not be restored",
+        ),
+        (
             files.LINKS,
             {"/etc/xen/disks/web1-root": "/dev/sdb", "/etc/xen/disks/web1-data": "/dev/sdc"},
             "which is no logical volume",

@@ -286,3 +286,15 @@ def test_pauses_are_counted_and_a_paused_domain_is_not_saved(world: World, host:
     assert failed.exit == 1 and "Bad mfn" in failed.stderr
     assert typed(host, "xl unpause web1").exit == 0
     assert host.domains[2].running
+
+
+def test_a_guest_above_its_target_is_saved_but_not_restored(host: SimHost) -> None:
+    """As in the lab after `xl mem-set` to less than the guest gives back."""
+    domain = host.domain("web1")
+    assert domain is not None
+    domain.config["b_info"]["target_memkb"] = (domain.memory_mib - 2) << 10
+    assert typed(host, "xl save web1 /root/image").exit == 0
+    refused = typed(host, "xl restore -p /root/image")
+    assert refused.exit == 1
+    assert "Failed to populate physmap (16 = Device or resource busy)" in refused.stderr
+    assert host.domain("web1") is None

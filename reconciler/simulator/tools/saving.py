@@ -125,6 +125,8 @@ def restore(host: SimHost, args: list[str]) -> Steps:
         yield (image.memory_mib << 20) / IMAGE_BYTES_PER_S
         if not image.complete:
             raise cut_short(host, domain)
+        if image.memory_mib > image.config["b_info"]["target_memkb"] // 1024 + 1:
+            raise too_large(host, domain)
         yield from plug_all(host, domain)
     except Fail as fail:
         raise Fail(1, head + fail.result.stderr) from fail
@@ -137,6 +139,18 @@ def restore(host: SimHost, args: list[str]) -> Steps:
         "Console: mfn 0x5a051, dom 0, evt 2",
     )
     return Result(0, "", head + "".join(f"xc: info: {line}\n" for line in lines))
+
+
+def too_large(host: SimHost, domain: Domain) -> Fail:
+    """The guest had more memory than its target when it was saved: a balloon that never came down."""
+    lines = ("Found x86 PV domain from Xen 4.17", "Restoring domain")
+    first = "".join(f"xc: info: {line}\n" for line in lines)
+    busy = "(16 = Device or resource busy): Internal error"
+    first += f"xc: error: Failed to populate physmap {busy}\n"
+    first += "xc: error: Failed to populate pfns for batch of 1024 pages: Internal error\n"
+    first += f"xc: error: Restore failed {busy}"
+    last = "libxl_stream_read.c:850:libxl__xc_domain_restore_done: restoring domain: Device or resource busy"
+    return rebuild_failed(host, domain, first, last)
 
 
 def cut_short(host: SimHost, domain: Domain) -> Fail:
