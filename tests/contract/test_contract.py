@@ -17,7 +17,7 @@ from tests.lab.lab import Lab
 from .script import Play, Transcript, run
 
 MEMORY_MB = 96
-SIZES_MB = {"web1-root": 68, "web1-data": 132}
+SIZES_MB = {"web1-root": 20, "web1-data": 36}
 
 
 def simulated() -> Transcript:
