@@ -13,7 +13,7 @@ from .lab import Lab
 from .records import changes_of_side, repeated
 
 VOLUMES = ("web1-root", "web1-data")
-MOVE_S = 600
+MOVE_S = 900
 
 
 class Placement(Protocol):

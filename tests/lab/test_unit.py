@@ -14,7 +14,7 @@ from .installed import ETC, Installed
 from .lab import Lab
 from .moving import in_place, move
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
 
 def the_key_opens_no_shell(daemon: Installed) -> None:
