@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -18,7 +18,9 @@ from rich.live import Live
 
 from reconciler.errors import ReconcilerError
 from reconciler.report import view
-from reconciler.simulator.live import Handle, start
+
+if TYPE_CHECKING:
+    from reconciler.simulator.live import Handle
 
 DEADLINE_S = 50.0
 
@@ -93,6 +95,8 @@ def demo(speed: float, keep: bool) -> None:
     """Move a domain between two simulated hosts by a git commit, and watch it."""
     console = Console()
     folder = Path(tempfile.mkdtemp(prefix="reconciler-demo-"))
+    from reconciler.simulator.live import start  # no other command has to load the simulator
+
     fleet = start(folder / "hosts", hosts=2, speed=speed)
     daemon: subprocess.Popen[bytes] | None = None
     try:
