@@ -127,15 +127,15 @@ class Suspend(Step):
     """The domain is saved to an image on the source and no longer there; its disks are closed."""
 
     max_attempts = 1
+    fresh = True
     freeze_begins = True
 
     def __init__(self, name: str, phase: Phase, image: str) -> None:
         self.name, self.phase, self.image = name, phase, image
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        asked = (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.IMAGES, files.SPACE)
-        # Only before the guest stops, as it is one more look.
-        return {Side.SOURCE: asked if self.name in progress.tried else (*asked, xl.CONFIGS)}
+        asked = (files.BOOT_ID, xl.DOMAINS, xl.CONFIGS, xl.VBDS, lvm.VOLUMES, files.IMAGES, files.SPACE)
+        return {Side.SOURCE: asked}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
@@ -157,7 +157,8 @@ class Suspend(Step):
             need = order.memory_mb * MIB + 64 * MIB
             if view.get(files.SPACE) < need:
                 return wrong(f"{where}: {need} bytes needed below {files.STATE} for its image")
-            if self.name not in progress.tried and (swollen := look.swollen(view, seen)):
+            swollen = look.swollen(view, seen)
+            if not guards.passed("restorable", not swollen):
                 return wrong(swollen)
             return READY
         if seen.state in (DomainState.SHUTDOWN, DomainState.DYING):

@@ -14,6 +14,7 @@ GUARDS = {
     "devices-proven": "after a start, xenstore proves which devices are open",
     "image-this-boot": "a saved image counts only until its host has rebooted",
     "image-once": "a saved image is not restored again once the domain may have run after it",
+    "restorable": "a domain is not suspended while an image of it could not be restored",
     "gate": "DRBD is taken down at the target only while both sides are quiet and in step",
     "go-source-secondary": "the target is started only while the source is not Primary",
     "authority": "after GO was tried, going back needs proof that the domain never ran on the target",

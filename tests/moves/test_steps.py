@@ -312,11 +312,11 @@ def test_a_domain_whose_image_could_not_be_restored_is_not_suspended(name: str) 
     assert mark(at(name), changed(RUNS_S, xl.CONFIGS, (config(target_memory_mb=0),))) is Mark.READY
     assert mark(at(name), changed(RUNS_S, xl.CONFIGS, ())) is Mark.READY
     swollen = changed(RUNS_S, xl.CONFIGS, (config(domid=2), config(target_memory_mb=254)))
-    assert why(at(name), swollen) == (
-        "web1 on xen1 has 256 MiB and is to have 254: a saved image of it could not be restored; wait until "
-        "its balloon is there, or `xl mem-set web1 256` on xen1"
-    )
-    assert mark(at(name, name), swollen) is Mark.READY, "not asked again once it was tried"
+    for progress in (at(name), at(name, name)):  # the second: announced, and the daemon ended before it acted
+        assert why(progress, swollen) == (
+            "web1 on xen1 has 256 MiB and is to have 254: a saved image of it could not be restored; wait "
+            "until its balloon is there, or `xl mem-set web1 256` on xen1"
+        )
 
 
 def test_a_domain_on_drbd_already_is_not_suspended_to_attach() -> None:

@@ -9,10 +9,15 @@ from reconciler.simulator.world import World
 from tests.simulation.campaign import strangers
 
 
-def held_badly(progress: Progress) -> str:
-    """A held journey names its reason and says in words what is the matter."""
+def held_badly(progress: Progress, faults: list[str]) -> str:
+    """A held journey names its reason and says in words what is the matter.
+
+    And something was the matter: what a person may do, or a daemon killed and started again, is no reason.
+    """
     if progress.reason is None or not progress.detail:
         return f"I6: held at {progress.step} without a reason"
+    if all(fault.startswith("kill-") or " on the desk: " in fault for fault in faults):
+        return f"I6: held at {progress.step} though no host and no command failed: {progress.detail}"
     return ""
 
 

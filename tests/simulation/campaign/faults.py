@@ -43,15 +43,16 @@ OF_TOOL = {
 """What only happens to one tool: somebody else made a volume of that name first, or put another one in
 its place; a symlink pointed elsewhere at the moment a domain opened its disks."""
 
-STEP = ("abort", "abort-killed", "hold-60", "hold-900")
-"""What a person asks for between two steps; a hold is lifted after so many seconds. The name of the
-step follows, as several steps can come before the same command: `abort@sync`."""
+STEP = ("abort", "abort-killed", "hold-60", "hold-900", "mem-set")
+"""What a person does between two steps; a hold is lifted after so many seconds, `mem-set` asks a guest for
+memory that it does not give back. The name of the step follows, as several steps can come before the same
+command: `abort@sync`."""
 
 BEFORE_READ = ("fail", "hang", "cut-output")
 
 AFTER_READ = ("lose-reply", "kill-after")
 
-PAIR_STEP = ("abort", "hold-60")
+PAIR_STEP = ("abort", "hold-60", "mem-set")
 PAIR_REQUEST = ("late-70", "kill-unsent")
 PAIR_BEFORE = ("fail", "done-but-failed", "hang", "peer-crash", "crash-during")
 PAIR_AFTER = ("lose-reply", "crash-after")

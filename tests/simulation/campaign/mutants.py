@@ -29,6 +29,7 @@ MUTANTS = (
     Mutant(("source-volume-uuid",), "move", ("replaced-soon",)),
     Mutant(("devices-proven",), "move", ("wrong-device",)),
     Mutant(("image-this-boot",), "move", ("crash-ran-gone",)),
+    Mutant(("restorable",), "move", ("mem-set",)),
     Mutant(("image-once",), "move", ("guest-gone-after",)),
     Mutant(("settled",), "move", ("guest-gone",)),
     Mutant(("late",), "provision", ("late-70",)),

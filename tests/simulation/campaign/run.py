@@ -105,7 +105,7 @@ class Run:
             progress = self._drive()
             self._calm_down()
             if progress.status is Status.HELD:
-                trouble = ends.held_badly(progress)
+                trouble = ends.held_badly(progress, self.faults)
             self.check()
             found = ends.problems(self.world, self.order, progress, self.faults)
             if self.operator.aborted and progress.status is Status.MOVED and not self.journal.ran_there:
@@ -203,12 +203,20 @@ class Run:
             self.offered.add(place)
             asked = self._choose(self.stand.sim.count + 1, "step", "the desk", ("step", progress.step))
             if asked is not None:
-                self.operator.ask(asked.partition("@")[0])
+                self._done_by_hand(asked.partition("@")[0])
         if self.operator.calls() or self.operator.rests(progress):
             return True
         if self.turned or self.scenario.turn_at is None:
             return False
         return self._journaled().step == self.scenario.turn_at
+
+    def _done_by_hand(self, what: str) -> None:
+        """A person asks the daemon for something, or asks a guest for half of its memory."""
+        if what != "mem-set":
+            self.operator.ask(what)
+            return
+        for _, domain in checkers.domains(self.world):
+            domain.config["b_info"]["target_memkb"] = domain.memory_mib << 9
 
     @property
     def begun(self) -> bool:

@@ -130,7 +130,8 @@ def _files(nodes: Mapping[str, Node], run: Run) -> list[Any]:
         elif node.thing is None:
             found.append((path, node.text, node.mode))
         elif isinstance(node.thing, Image):
-            found.append((path, node.bulk, node.thing.complete, _newest(node.thing.guest.last, run)))
+            target = node.thing.config["b_info"]["target_memkb"]
+            found.append((path, node.bulk, node.thing.complete, target, _newest(node.thing.guest.last, run)))
         else:
             found.append((path, type(node.thing).__name__, node.bulk))
     return found
@@ -180,7 +181,8 @@ def _domains(host: SimHost, run: Run) -> Iterator[Any]:
     for domain in host.domains.values():
         disks = [(vbd.vdev, vbd.mode, vbd.opened, _device(vbd.device)) for vbd in domain.vbds]
         flags = (domain.building, domain.pauses, domain.suspended, domain.connected)
-        yield domain.name, domain.uuid, domain.memory_mib, flags, disks, _newest(domain.guest.last, run)
+        memory = (domain.memory_mib, domain.config["b_info"]["target_memkb"])
+        yield domain.name, domain.uuid, memory, flags, disks, _newest(domain.guest.last, run)
 
 
 def _device(device: BlockDevice | None) -> Any:
