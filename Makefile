@@ -61,8 +61,8 @@ sim-pairs: $(STAMP)  ## Pairs of faults on simulated hosts
 lab: $(STAMP)  ## Boot two real Xen hosts in QEMU and leave them running
 	$(BIN)/python -m tests.lab up
 
-lab-faults: $(STAMP)  ## Every fault at every step on real Xen and DRBD, hours; a part: FAULTS=kill,full STEPS=ship,go PART=1/2
-	$(BIN)/python -m tests.lab.faults --faults "$(FAULTS)" --steps "$(STEPS)" --part "$(or $(PART),1/1)"
+lab-faults: $(STAMP)  ## Every fault at every step on real Xen and DRBD, hours; a part: FAULTS=kill,full STEPS=ship,go
+	$(BIN)/python -m tests.lab.faults --faults "$(FAULTS)" --steps "$(STEPS)"
 
 COUNT ?= 50
 lab-moves: $(STAMP)  ## COUNT=50 moves in a row in the lab, the guest writing all the time; hours

@@ -1,4 +1,4 @@
-"""One cell of the matrix: a fault inside a step, then everything that must hold whatever happened."""
+"""What must hold once a move that was disturbed has come to its end, whatever happened."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.lab.image.recipe import LabError
 from tests.lab.moving import at_home, nothing_left
 from tests.lab.records import repeated
 
-from .drive import Drive, Stage
-from .inject import ARMED, SOURCE, TARGET, arm, heal, inject, inner
-from .matrix import BACK, HELD, MOVED, POWER, Cell, Fault, expected
-from .watch import Intent, NotSeen
+from .drive import Drive
+from .inject import SOURCE, TARGET
+from .matrix import BACK, HELD, MOVED, POWER, Fault
+from .watch import Intent
 
 HELD_S, END_S, SETTLED_S = 90.0, 600.0, 240.0
 SMALL = frozenset({"mkdir", "rm", "sync", "true", "udevadm"})
@@ -27,34 +27,6 @@ def main_command(intent: Intent) -> tuple[str, tuple[str, ...]]:
         return TARGET, ()
     real = [row for row in intent.commands if row[1][0] not in SMALL]
     return (real or list(intent.commands))[0]
-
-
-def run(drive: Drive, stage: Stage, cell: Cell) -> Row:
-    """Run a cell from its stage; the row tells its end and what is wrong, if anything is."""
-    began = time.monotonic()
-    host, argv = main_command(Intent(cell.step, ()))
-    end, reason, detail, problems = NEVER, "", "", []
-    try:
-        if cell.fault in ARMED:
-            host, argv = main_command(drive.scout(stage, cell.step))
-        drive.restore(stage)
-        arm(drive.lab, cell.fault, host, argv)
-        drive.site.start()
-        drive.watch.wait(f"step {cell.step}", lambda: drive.watch.at(cell.step) or drive.watch.turned())
-        host, argv = main_command(drive.watch.intent(cell.step))
-        inject(drive.lab, drive.site, cell.fault, host)
-        heal(drive.lab, cell.fault, host)
-        end, reason, detail = ended(drive)
-        problems = judge(drive, cell, end, argv)
-    except (NotSeen, LabError) as error:
-        problems.append(str(error)[-1500:])
-    if end not in expected(cell):
-        problems.insert(0, f"ended as {end}")
-    took = round(time.monotonic() - began)
-    return {
-        "step": cell.step, "fault": cell.fault.value, "end": end, "reason": reason, "detail": detail[:300],
-        "problems": "; ".join(problems), "took_s": took, "host": host, "argv": " ".join(argv)[:120],
-    }  # fmt: skip
 
 
 def ended(drive: Drive) -> tuple[str, str, str]:
@@ -80,7 +52,7 @@ def ended(drive: Drive) -> tuple[str, str, str]:
     return found
 
 
-def judge(drive: Drive, cell: Cell, end: str, argv: tuple[str, ...]) -> list[str]:
+def judge(drive: Drive, end: str, fault: Fault) -> list[str]:
     """I1, I2, I3 and where things lie, asked of the hosts and the guest; an empty list is good."""
     lab, problems = drive.lab, []
     home, other = (SOURCE, TARGET) if end == BACK else (TARGET, SOURCE)
@@ -93,9 +65,6 @@ def judge(drive: Drive, cell: Cell, end: str, argv: tuple[str, ...]) -> list[str
         if found:
             problems.append(f"{what}: {found}")
 
-    if cell.fault is Fault.TOOL:
-        tool, _ = inner(argv)
-        check("the failure was not met", lambda: met(drive, tool))
     if end == HELD:
         check("I1", lambda: repeated(lab.observer.heartbeats()))
         check("one running copy at most", lambda: [] if len(running(drive)) <= 1 else running(drive))
@@ -108,19 +77,9 @@ def judge(drive: Drive, cell: Cell, end: str, argv: tuple[str, ...]) -> list[str
     check("I3, refused writes", lambda: lab.observer.errors()[:3])
     check("saved image left", lambda: left_saved(drive))
     check("left over", lambda: nothing_left(lab, other))
-    if end == MOVED or cell.fault not in POWER:
+    if end == MOVED or fault not in POWER:
         check("home", lambda: at_home(lab, home) if end == MOVED else None)
     return problems
-
-
-def met(drive: Drive, tool: str) -> str | None:
-    """The wrapper removes itself when it has failed once."""
-    left = [
-        name
-        for name, host in drive.lab.hosts.items()
-        if host.call(["test", "-e", f"/usr/local/sbin/{tool}"]).returncode == 0
-    ]
-    return f"{tool} never failed on {left}" if left else None
 
 
 def running(drive: Drive) -> list[str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reconciler.model.move import Status
 from reconciler.moves.journal import Journal
 from tests.lab.lab import Lab
-from tests.lab.moving import in_place
+from tests.lab.moving import MOVE_S, in_place
 from tests.site import Site
 
-from .watch import Intent, Watch
+from .matrix import WAITING, acting
+from .watch import Watch
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Drive:
         self.site.wait("web1 in place on xen1", in_place("xen1"), 300)
         assert self.site.stop() == 0
         self.site.place(web1="xen2")
-        self.start = self._keep("guest")
+        self.start = self._stage = self._keep("guest")
+        self._at = 0
 
     def close(self) -> None:
         self.site.close()
@@ -71,20 +74,30 @@ class Drive:
         self.lab.snapshot(name)
         return self._keep(name)
 
-    def scout(self, stage: Stage, step: str) -> Intent:
-        """What a step is going to do, found by letting it begin once."""
-        if step not in self.watch.known:
-            self.restore(stage)
-            self.site.start()
-            self.watch.wait(f"step {step}", lambda: self.watch.at(step))
-            self.site.close()
-        return self.watch.intent(step)
+    def scout(self, stage: Stage, steps: Sequence[str]) -> None:
+        """Learn what steps are going to do, by seeing the rest of the move once, undisturbed."""
+        if all(step in self.watch.known for step in steps if step not in WAITING):
+            return
+        self.restore(stage)
+        self.site.start()
+        self.watch.wait("the end", self.watch.turned, MOVE_S)
+        self.watch.intents()
 
-    def forget(self, stage: Stage) -> None:
-        """A stage that is not needed any more."""
-        shutil.rmtree(stage.kept)
-        if stage.name != "guest":
-            self.lab.forget(stage.name)
+    def before(self, index: int) -> Stage:
+        """The stage at the beginning of a step, by its number among those that act."""
+        if self._at > index:
+            self._forget()
+        if self._at < index:
+            stage = self.on_to(self._stage, acting()[index - 1])
+            self._forget()
+            self._stage, self._at = stage, index
+        return self._stage
+
+    def _forget(self) -> None:
+        if self._stage is not self.start:
+            shutil.rmtree(self._stage.kept)
+            self.lab.forget(self._stage.name)
+        self._stage, self._at = self.start, 0
 
     def _keep(self, name: str) -> Stage:
         kept = self.folder / name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import time
 from collections.abc import Sequence
@@ -19,15 +18,20 @@ ARMED = frozenset({Fault.FULL, Fault.TOOL})
 
 BOOT, BOOT_S = "cat /proc/sys/kernel/random/boot_id", 60.0
 FILL = "/var/tmp/fill"
+FAILS = "/run/fails-once"
 FAILING = """\
 #!/bin/sh
-case "$*" in {words}*)
-    rm -f {path}
-    echo 'injected: fails once' >&2
-    exit 1;;
-esac
-exec {real} "$@"
-"""
+for each in FAILS/TOOL/*; do
+    [ -e "$each" ] || continue
+    words=$(cat "$each")
+    case "$*" in "$words"*)
+        rm -f "$each"
+        echo 'injected: fails once' >&2
+        exit 1;;
+    esac
+done
+exec REAL "$@"
+""".replace("FAILS", FAILS)
 FILL_UP = """\
 set -- $(stat -f -c '%f %S' /); left=$(( $1 * $2 / 1048576 ))
 while [ $left -gt 0 ]; do fallocate -l ${left}M FILL.$left 2>/dev/null || true; left=$(( left / 2 )); done
@@ -36,17 +40,25 @@ dd if=/dev/zero of=FILL.rest bs=4k 2>/dev/null || true
 """.replace("FILL", FILL)
 
 
-def arm(lab: Lab, fault: Fault, host: str, argv: Sequence[str]) -> None:
-    """What must be in place before the step begins."""
-    match fault:
-        case Fault.FULL:
-            lab.hosts[host].run(FILL_UP)
-        case Fault.TOOL:
-            tool, words = inner(argv)
-            path = f"/usr/local/sbin/{tool}"
-            real = lab.hosts[host].run(f"PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v {tool}").strip()
-            text = FAILING.format(words=shlex.quote(words), path=path, real=real)
-            lab.hosts[host].write(path, text, "755")
+def fill(lab: Lab, host: str) -> None:
+    """Not a byte is left on the host's root file system."""
+    lab.hosts[host].run(FILL_UP)
+
+
+def fail_once(lab: Lab, host: str, step: str, tool: str, words: str) -> None:
+    """A tool will fail once with these first arguments; the step's name tells later whether it has."""
+    machine = lab.hosts[host]
+    real = machine.run(f"PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v {tool}").strip()
+    machine.run(["mkdir", "-p", f"{FAILS}/{tool}"])
+    machine.write(f"{FAILS}/{tool}/{step}", words, "644")
+    text = FAILING.replace("TOOL", tool).replace("REAL", real)
+    machine.write(f"/usr/local/sbin/{tool}", text, "755")
+
+
+def unmet(lab: Lab) -> set[str]:
+    """The steps whose failure has not come about; none will from now on."""
+    find = f"find {FAILS} -type f -printf '%f\\n' 2>/dev/null; rm -rf {FAILS}"
+    return {step for host in lab.hosts.values() for step in host.run(find).split()}
 
 
 def inner(argv: Sequence[str]) -> tuple[str, str]:

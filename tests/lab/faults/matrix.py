@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from reconciler.model.move import Phase
 from reconciler.moves import recipe
 
-MOVED, BACK, HELD = "moved", "back", "held"
+MOVED, BACK, HELD, ON = "moved", "back", "held", "went on"
+"""How the move ended. It went on where only the same fault in a later step made it end otherwise."""
 GO = "go"
 
 
@@ -40,6 +41,8 @@ WORDS = {
     Fault.TOOL: "the step's main command fails once",
 }
 POWER = frozenset({Fault.OFF_SOURCE, Fault.OFF_TARGET, Fault.OFF_BOTH, Fault.REBOOT})
+TURNING = (Fault.OFF_SOURCE, Fault.OFF_TARGET, Fault.OFF_BOTH, Fault.REBOOT, Fault.ABORT)
+"""Make a move go back nearly always, until GO."""
 WAITING = frozenset({"sync"})
 """Has no commands of its own and is worth a row."""
 
@@ -66,6 +69,11 @@ def steps() -> tuple[str, ...]:
     return tuple(step.name for step in recipe.MOVE)
 
 
+def acting() -> tuple[str, ...]:
+    """The steps that have a row."""
+    return tuple(name for name in steps() if name not in SILENT)
+
+
 def cells_of(step: str) -> tuple[Cell, ...]:
     """A row. Where no command is sent none can fail."""
     return tuple(Cell(step, fault) for fault in Fault if not (step in WAITING and fault is Fault.TOOL))
@@ -78,6 +86,11 @@ def phase_of(name: str) -> Phase:
 
 def expected(cell: Cell) -> frozenset[str]:
     """The ends that the table of authority allows for a fault that heals."""
+    ends = _ends(cell)
+    return ends | {ON} if MOVED in ends else ends
+
+
+def _ends(cell: Cell) -> frozenset[str]:
     phase = phase_of(cell.step)
     if phase is Phase.SETTLE:
         return frozenset({MOVED})
@@ -109,7 +122,7 @@ def table(rows: list[dict[str, object]]) -> str:
 
 
 def _word(row: dict[str, object] | None, cell: Cell) -> str:
-    allowed = " or ".join(sorted(expected(cell), reverse=True))
+    allowed = " or ".join(sorted(_ends(cell), reverse=True))
     if row is None:
         return f"({allowed})"
     end = str(row["end"]) + (f" ({row['reason']})" if row["end"] == HELD else "")

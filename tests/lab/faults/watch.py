@@ -71,7 +71,9 @@ class Watch:
                 if event.kind is EventKind.INTENT
             ]
 
-        return self.read(ask)
+        found = self.read(ask)
+        self.known.update((intent.step, intent) for intent in found)
+        return found
 
     def wait(self, what: str, condition: Callable[[], Any], timeout_s: float = STEP_S) -> Any:
         """Poll for something in the journal."""
@@ -102,6 +104,5 @@ class Watch:
 
     def intent(self, step: str) -> Intent:
         """What the journal, now or earlier, announced for a step; nothing for one that only waits."""
-        for found in self.intents():
-            self.known[found.step] = found
+        self.intents()
         return self.known.get(step, Intent(step, ()))

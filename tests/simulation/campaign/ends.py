@@ -16,9 +16,14 @@ def held_badly(progress: Progress, faults: list[str]) -> str:
     """
     if progress.reason is None or not progress.detail:
         return f"I6: held at {progress.step} without a reason"
-    if all(fault.startswith("kill-") or " on the desk: " in fault for fault in faults):
+    if no_host_failed(faults):
         return f"I6: held at {progress.step} though no host and no command failed: {progress.detail}"
     return ""
+
+
+def no_host_failed(faults: list[str]) -> bool:
+    """Whether no more has happened than that the daemon was killed, or a person did something."""
+    return all(fault.startswith("kill-") or " on the desk: " in fault for fault in faults)
 
 
 def problems(world: World, order: Order, progress: Progress, faults: list[str]) -> list[str]:

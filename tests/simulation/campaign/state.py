@@ -25,6 +25,7 @@ from reconciler.simulator.guarding import EPOCHS
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.storage import BlockDevice
 from reconciler.simulator.world import Job, World
+from tests.simulation.campaign import ends
 from tests.simulation.campaign.run import CALM_S, JUST_NOW_S, Run
 
 AGE_S = 10.0
@@ -60,6 +61,7 @@ def _all(run: Run, script: Script | None) -> Iterator[Any]:
     yield now_s - run.ran_s < JUST_NOW_S
     yield any(fault.startswith(("guest-gone", "crash-ran-gone")) for fault in run.faults)
     yield not run.order.autostart and any("crash" in fault for fault in run.faults)
+    yield ends.no_host_failed(run.faults)
     operator = run.operator
     stops = operator.desk is not None and operator.desk.stops(run.order.domain)
     resume_s = operator.resume_at_s and _age(operator.resume_at_s - now_s)
