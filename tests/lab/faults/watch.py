@@ -15,7 +15,7 @@ from tests.site import Site
 
 T = TypeVar("T")
 POLL_S = 0.05
-STEP_S = 400.0
+STEP_S = 900.0
 
 
 class NotSeen(Exception):
