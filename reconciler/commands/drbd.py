@@ -193,6 +193,11 @@ def secondary(name: str) -> Command:
     return Command(("drbdadm", "secondary", name))
 
 
+def disconnect(name: str) -> Command:
+    """Fails when nothing is connected or waits to be."""
+    return Command(("drbdadm", "disconnect", name), timeout_s=120)
+
+
 def down(name: str) -> Command:
     return Command(("drbdadm", "down", name), timeout_s=120)
 

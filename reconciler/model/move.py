@@ -7,8 +7,8 @@ import enum
 from dataclasses import dataclass, replace
 
 from reconciler.model.command import Claim
-from reconciler.model.names import METADATA_SUFFIX
-from reconciler.model.placement import Host, Policy, Provision
+from reconciler.model.names import LOWER_PREFIX, METADATA_SUFFIX, mapped
+from reconciler.model.placement import Attach, Host, Policy, Provision
 
 SERIALS = 1_000_000
 """How many claims on a host one journey can make."""
@@ -93,6 +93,20 @@ class MoveDisk:
     def metadata(self) -> str:
         return self.volume + METADATA_SUFFIX
 
+    @property
+    def mapped(self) -> str:
+        """The source's volume in device-mapper."""
+        return mapped(self.source_group, self.volume)
+
+    @property
+    def lower_name(self) -> str:
+        """A second device over the extents of the source's volume."""
+        return LOWER_PREFIX + self.mapped
+
+    @property
+    def lower(self) -> str:
+        return f"/dev/mapper/{self.lower_name}"
+
     def group(self, side: Side) -> str:
         return self.source_group if side is Side.SOURCE else self.target_group
 
@@ -138,9 +152,19 @@ class Order:
     source_boot: str = ""
     target_boot: str = ""
     lot: int = 0
+    attach: Attach = Attach.SUSPEND
     source_known: int | None = None
     target_known: int | None = None
     """The newest claim number the hosts knew when the journey was planned."""
+
+    @property
+    def pivots(self) -> bool:
+        """Whether DRBD gets under the domain as it runs."""
+        return self.attach is Attach.PIVOT
+
+    def under_drbd(self, disk: MoveDisk, side: Side) -> str:
+        """The device that a side's DRBD stands on."""
+        return disk.lower if self.pivots and side is Side.SOURCE else disk.backing(side)
 
     @property
     def move_id(self) -> str:

@@ -11,6 +11,12 @@ HOST = re.compile(
 VOLUME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,99}")
 SUFFIXES = ("--incoming", "--migratedaway")
 METADATA_SUFFIX = "-drbdmd"
+LOWER_PREFIX = "xr-"
+
+
+def mapped(group: str, volume: str) -> str:
+    """The name that LVM gives a volume in device-mapper."""
+    return f"{group.replace('-', '--')}-{volume.replace('-', '--')}"
 
 
 def is_domain(name: str) -> bool:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 
 class Attach(enum.Enum):
-    """How DRBD gets under the running domain."""
+    """How DRBD gets under the running domain: as it runs, or by a save and a restore."""
 
+    AUTO = "auto"
+    PIVOT = "pivot"
     SUSPEND = "suspend"
 
 
@@ -36,7 +38,7 @@ class Host:
 class Policy:
     """How one domain may be moved. Units stand last in names."""
 
-    attach: Attach = Attach.SUSPEND
+    attach: Attach = Attach.AUTO
     cutover: Cutover = Cutover.STORE
     sync_deadline_s: int = 86400
     suspend_timeout_s: int = 300

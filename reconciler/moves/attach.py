@@ -1,4 +1,4 @@
-"""Attach by suspension: DRBD goes under the volume, the symlink is flipped, the domain is restored on it.
+"""Attach: DRBD goes under the volume; then by pivot, or the symlink is flipped and the domain restored on it.
 
 DRBD is brought up while the guest still writes to the volume beside it. That is safe because no peer
 has ever connected: the first full sync, which starts only after the guest writes through DRBD, covers
@@ -7,10 +7,10 @@ every block. It keeps all of DRBD's set-up out of the freeze.
 
 from __future__ import annotations
 
-from reconciler.commands import drbd, files, lvm, xl
-from reconciler.model.facts import Connection, DiskState, Role
+from reconciler.commands import dm, drbd, files, xl
+from reconciler.model.facts import Connection, DiskState, Role, View
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import look
+from reconciler.moves import look, pivot
 from reconciler.moves.common import (
     CreateMetadataVolumes,
     DropFolder,
@@ -72,17 +72,20 @@ class SourceUp(Step):
     phase = Phase.ATTACH
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (drbd.RESOURCES, files.LINKS, lvm.VOLUMES)}
+        return {Side.SOURCE: (drbd.RESOURCES, dm.TABLES if order.pivots else files.LINKS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
         found = look.resource(view, order)
-        under_guest = not look.links_all(view, order, Side.SOURCE, drbd_side=False)
         host = order.host(Side.SOURCE).name
+        if order.pivots:
+            under_guest = any(pivot.under(view, disk) is not pivot.Under.EXTENTS for disk in order.disks)
+            elsewhere = f"the volumes of {order.domain} do not stand on their extents"
+        else:
+            under_guest = not look.links_all(view, order, Side.SOURCE, drbd_side=False)
+            elsewhere = f"the symlinks of {order.domain} do not point to its volumes"
         if found is None:
-            if under_guest:
-                return wrong(f"{host}: the symlinks of {order.domain} do not point to its volumes")
-            return READY
+            return wrong(f"{host}: {elsewhere}") if under_guest else READY
         if any(v.disk is DiskState.ATTACHING for v in found.volumes):
             return wait(look.describe(found))
         if look.minors_match(found, order) and not any(v.disk is DiskState.DISKLESS for v in found.volumes):
@@ -100,7 +103,8 @@ class SourcePrimary(Step):
     phase = Phase.ATTACH
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (drbd.RESOURCES, files.LINKS, xl.DOMAINS, xl.VBDS)}
+        used = (dm.TABLES,) if order.pivots else (xl.DOMAINS, xl.VBDS)
+        return {Side.SOURCE: (drbd.RESOURCES, *used)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
@@ -116,8 +120,7 @@ class SourcePrimary(Step):
                 )
         if found.role is Role.PRIMARY and look.disks_up_to_date(found, order):
             return DONE
-        running = look.domain(view, order)
-        if running is not None and look.on_drbd(view, order, running):
+        if self._used(order, view):
             return wrong(f"{host}: {order.domain} runs on {look.describe(found)}")
         alone = found.connection in (
             None,
@@ -131,15 +134,34 @@ class SourcePrimary(Step):
             )
         return READY
 
+    def _used(self, order: Order, view: View) -> bool:
+        """Whether the guest writes through DRBD already."""
+        if order.pivots:
+            return any(pivot.under(view, disk) is pivot.Under.DRBD for disk in order.disks)
+        running = look.domain(view, order)
+        return running is not None and look.on_drbd(view, order, running)
+
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.SOURCE, (drbd.force_primary(order.resource),)),)
 
 
+METADATA = CreateMetadataVolumes("source-metadata", Phase.ATTACH, Side.SOURCE, with_data=False)
+RESOURCE_FILE = WriteResourceFile("source-resource-file", Phase.ATTACH, Side.SOURCE)
+PIVOT_STEPS: tuple[Step, ...] = (
+    TakeEpoch(),
+    CopyPages(),
+    METADATA,
+    pivot.SourceLower(),
+    RESOURCE_FILE,
+    SourceUp(),
+    SourcePrimary(),
+    pivot.SourcePivot(),
+)
 STEPS: tuple[Step, ...] = (
     TakeEpoch(),
     CopyPages(),
-    CreateMetadataVolumes("source-metadata", Phase.ATTACH, Side.SOURCE, with_data=False),
-    WriteResourceFile("source-resource-file", Phase.ATTACH, Side.SOURCE),
+    METADATA,
+    RESOURCE_FILE,
     SourceUp(),
     SourcePrimary(),
     Suspend(ATTACH_SUSPEND, Phase.ATTACH, look.ATTACH_IMAGE),

@@ -63,7 +63,8 @@ def may_rest(order: Order, progress: Progress) -> bool:
     index, way = _index(order, progress), progress.direction
     if way is Direction.BACK:
         return index > _place(order, way, SourceAutostart.name)
-    for first, after in ((ATTACH_SUSPEND, ATTACH_DROP_IMAGE), (CUTOVER_SUSPEND, SourceDown.name)):
+    attach = () if order.pivots else ((ATTACH_SUSPEND, ATTACH_DROP_IMAGE),)
+    for first, after in (*attach, (CUTOVER_SUSPEND, SourceDown.name)):
         if _place(order, way, first) <= index < _place(order, way, after):
             return index == _place(order, way, first) and first not in progress.tried
     return True
@@ -75,4 +76,4 @@ def _index(order: Order, progress: Progress) -> int:
 
 def _place(order: Order, way: Direction, name: str) -> int:
     """Where a step stands in its recipe; raises KeyError for one this version does not know."""
-    return recipe.steps(order.kind, way).index(recipe.find(order, way, name))
+    return recipe.steps(order, way).index(recipe.find(order, way, name))

@@ -8,6 +8,7 @@ no copy of the domain, so the source need not wait for it.
 from __future__ import annotations
 
 from reconciler.model.move import Side
+from reconciler.moves.back_plain import SourcePlain
 from reconciler.moves.back_source import (
     SourceAutostart,
     SourceDetached,
@@ -22,10 +23,12 @@ from reconciler.moves.back_target import TargetCleaned, TargetDestroyed, TargetD
 from reconciler.moves.fence import Fence
 from reconciler.moves.step import Step
 
-STEPS: tuple[Step, ...] = (
+_FIRST: tuple[Step, ...] = (
     Fence("back-target-fence", Side.TARGET, always=False),
     TargetDestroyed(),
     Fence("back-source-fence", Side.SOURCE, always=True),
+)
+_THEN: tuple[Step, ...] = (
     SourceWrongDestroyed(),
     SourceDetached(),
     SourceFlipped(),
@@ -38,3 +41,5 @@ STEPS: tuple[Step, ...] = (
     TargetCleaned(),
     SourceStill(),
 )
+STEPS: tuple[Step, ...] = (*_FIRST, *_THEN)
+PIVOT_STEPS: tuple[Step, ...] = (*_FIRST, SourcePlain(), *_THEN)

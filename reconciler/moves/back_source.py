@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DiskState, DomainState, DrbdResource
+from reconciler.model.facts import DiskState, DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import guards, look
+from reconciler.moves import guards, look, pivot
 from reconciler.moves.attach import ATTACH_SUSPEND
 from reconciler.moves.common import flip_commands, remove_images, resource_path, start_afresh
 from reconciler.moves.cutover import TARGET_RESTORE
@@ -18,6 +18,7 @@ from reconciler.moves.home import (
     as_it_wants,
     gone_again,
     saved_image,
+    target_resource,
     uses_drbd,
     way_home,
 )
@@ -53,7 +54,7 @@ class SourceWrongDestroyed(Step):
             return DONE
         if seen.state is not DomainState.PAUSED:
             return wait(f"{order.domain} is {seen.state.value} on {view.host}")
-        if look.on_drbd(view, order, seen) or look.on_volumes(view, order, Side.SOURCE, seen):
+        if look.at_home(view, order, seen):
             return DONE
         if look.being_started(view, order, Side.SOURCE, seen):
             return wait(f"{order.domain} is being started by {view.host}, which has just rebooted")
@@ -91,12 +92,6 @@ class SourceDetached(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.SOURCE, (files.SETTLE, drbd.down(order.resource))),)
-
-
-def target_resource(order: Order, views: Views) -> DrbdResource | None:
-    """DRBD on the target if that host says anything: going back does not wait for it here."""
-    other = views.by_side.get(Side.TARGET)
-    return look.resource(other, order) if other is not None and other.knows(drbd.RESOURCES) else None
 
 
 class SourceFlipped(Step):
@@ -138,7 +133,7 @@ class SourceRestored(Step):
         view = views.source
         seen = look.domain(view, order)
         if seen is not None:
-            if look.on_drbd(view, order, seen) or look.on_volumes(view, order, Side.SOURCE, seen):
+            if look.at_home(view, order, seen):
                 return DONE
             if seen.state is DomainState.RUNNING and ATTACH_SUSPEND not in progress.tried:
                 return DONE  # it was never stopped: whatever it has open it had before the move
@@ -224,7 +219,7 @@ class SourceLeftovers(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         asked = (*SOURCE_LOOKS, *HOME_LOOKS, lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES)
-        return {Side.SOURCE: asked}
+        return {Side.SOURCE: (*asked, dm.TABLES) if order.pivots else asked}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
         view = views.source
@@ -233,6 +228,8 @@ class SourceLeftovers(Step):
         if any(path.startswith(folder) for path in view.get(files.IMAGES)):
             commands += remove_images(order)
         if look.resource(view, order) is None:
+            if order.pivots:
+                commands += pivot.remove_lower(order, view)
             for disk in order.disks:
                 found = look.volume(view, disk.source_group, disk.metadata)
                 if found is not None and any(

@@ -20,7 +20,7 @@ def resource_text(order: Order) -> str:
             address=order.host(side).replication_address,
             port=order.port,
             volumes=tuple(
-                drbd.ResourceVolume(disk.minor, disk.backing(side), disk.metadata_path(side))
+                drbd.ResourceVolume(disk.minor, order.under_drbd(disk, side), disk.metadata_path(side))
                 for disk in order.disks
             ),
         )

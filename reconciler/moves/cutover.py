@@ -6,11 +6,11 @@ intent is durable before it is sent, and from then on only the target's own word
 
 from __future__ import annotations
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DomainSeen, DomainState, Role
+from reconciler.model.facts import DomainSeen, DomainState, Role, View
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import guards, look
+from reconciler.moves import guards, look, pivot
 from reconciler.moves.common import MIB, Flip, RestorePaused, Suspend, start_afresh
 from reconciler.moves.step import (
     DONE,
@@ -38,8 +38,9 @@ class Ready(Step):
     phase = Phase.CUTOVER
 
     def looks(self, order: Order, progress: Progress) -> Looks:
+        through = (lvm.VOLUMES, dm.TABLES) if order.pivots else ()
         return {
-            Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS),
+            Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS, *through),
             Side.TARGET: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.INFO, files.SPACE),
         }
 
@@ -49,8 +50,10 @@ class Ready(Step):
                 return wrong(look.rebooted_text(order, side))
         seen = look.domain(views.source, order)
         source, target = look.resource(views.source, order), look.resource(views.target, order)
-        if seen is None or not look.on_drbd(views.source, order, seen):
+        if seen is None or not _through_drbd(order, views.source, seen):
             return wrong(f"{order.domain} does not run on DRBD on {order.host(Side.SOURCE).name}")
+        if order.pivots and (beside := pivot.not_on_drbd(order, views.source)):
+            return wrong(beside)
         for other in views.target.get(xl.DOMAINS):
             if other.name.startswith(order.domain) and other.name.removeprefix(order.domain) in (
                 "",
@@ -77,6 +80,13 @@ class Ready(Step):
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.sync_deadline_s
+
+
+def _through_drbd(order: Order, view: View, seen: DomainSeen) -> bool:
+    """Whether the domain has those devices open that lead to DRBD."""
+    if order.pivots:
+        return look.on_volumes(view, order, Side.SOURCE, seen)
+    return look.on_drbd(view, order, seen)
 
 
 class SourceAutostartOff(Step):
@@ -139,15 +149,19 @@ class Demote(Step):
     max_attempts = 3
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (drbd.RESOURCES, xl.DOMAINS), Side.TARGET: (drbd.RESOURCES,)}
+        over = (dm.TABLES,) if order.pivots else ()
+        return {Side.SOURCE: (drbd.RESOURCES, xl.DOMAINS, *over), Side.TARGET: (drbd.RESOURCES,)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         if look.domain(views.source, order) is not None:
             return wrong(f"{order.domain} is still on {order.host(Side.SOURCE).name}")
+        if order.pivots and (beside := pivot.not_on_drbd(order, views.source)):
+            return wrong(beside)
         return gate(order, views)
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.SOURCE, (drbd.secondary(order.resource),)),)
+        cut = pivot.cut_off(order, views.source) if order.pivots else ()
+        return (Action(Side.SOURCE, (*cut, drbd.secondary(order.resource))),)
 
 
 def gate(order: Order, views: Views) -> Verdict:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 
-from reconciler.commands import files, xl
-from reconciler.model.facts import DomainSeen, DomainState
+from reconciler.commands import drbd, files, xl
+from reconciler.model.facts import DomainSeen, DomainState, DrbdResource
 from reconciler.model.move import Order, Progress, Side
 from reconciler.moves import guards, look
 from reconciler.moves.attach import ATTACH_SUSPEND, ATTACH_UNPAUSE
@@ -18,7 +18,9 @@ HOME_LOOKS = (files.BOOT_ID, files.IMAGES)
 
 
 def uses_drbd(order: Order, views: Views) -> bool:
-    """Whether the domain, as the source shows it, has its disks open on DRBD."""
+    """Whether the domain, as the source shows it, has its disks open on DRBD. After a pivot it never has."""
+    if order.pivots:
+        return False
     seen = look.domain(views.source, order)
     return seen is not None and look.on_drbd(views.source, order, seen)
 
@@ -70,3 +72,9 @@ def gone_again(order: Order, views: Views, home: Home) -> Verdict:
 def as_it_wants(seen: DomainSeen) -> bool:
     """Running, or crashed by itself and preserved for a look (`on_crash`): nothing the move has to mend."""
     return seen.state in (DomainState.RUNNING, DomainState.CRASHED)
+
+
+def target_resource(order: Order, views: Views) -> DrbdResource | None:
+    """DRBD on the target if that host says anything: going back does not wait for it here."""
+    other = views.by_side.get(Side.TARGET)
+    return look.resource(other, order) if other is not None and other.knows(drbd.RESOURCES) else None

@@ -112,6 +112,11 @@ def on_drbd(view: View, order: Order, seen: DomainSeen) -> bool:
     return all(devices.get(disk.device) == (drbd.MAJOR, disk.minor) for disk in order.disks)
 
 
+def at_home(view: View, order: Order, seen: DomainSeen) -> bool:
+    """Whether every disk of the domain on the source is open on its volume, or on the DRBD over it."""
+    return on_volumes(view, order, Side.SOURCE, seen) or (not order.pivots and on_drbd(view, order, seen))
+
+
 def on_volumes(view: View, order: Order, side: Side, seen: DomainSeen) -> bool:
     """Whether every disk of the domain really is open on its own logical volume."""
     devices = devices_of(view, seen.domid)

@@ -6,19 +6,21 @@ from reconciler.model.move import Direction, Kind, Order, Phase
 from reconciler.moves import attach, back, cutover, guards, mirror, provision, settle
 from reconciler.moves.step import Step
 
-MOVE: tuple[Step, ...] = (*attach.STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
+_REST: tuple[Step, ...] = (*mirror.STEPS, *cutover.STEPS, *settle.STEPS)
+MOVE: tuple[Step, ...] = (*attach.STEPS, *_REST)
+PIVOT_MOVE: tuple[Step, ...] = (*attach.PIVOT_STEPS, *_REST)
 PROVISION: tuple[Step, ...] = (attach.TakeEpoch(), *provision.STEPS)
 START_STEPS = frozenset({cutover.GO, provision.START})
 """Steps that start the domain on the target: once tried, only the target's own word decides."""
 
 
-def steps(kind: Kind, direction: Direction) -> tuple[Step, ...]:
+def steps(order: Order, direction: Direction) -> tuple[Step, ...]:
     """The steps of a journey; names are unique within it."""
-    match kind, direction:
+    match order.kind, direction:
         case Kind.MOVE, Direction.FORWARD:
-            return MOVE
+            return PIVOT_MOVE if order.pivots else MOVE
         case Kind.MOVE, Direction.BACK:
-            return back.STEPS
+            return back.PIVOT_STEPS if order.pivots else back.STEPS
         case Kind.PROVISION, Direction.FORWARD:
             return PROVISION
         case _:
@@ -26,7 +28,7 @@ def steps(kind: Kind, direction: Direction) -> tuple[Step, ...]:
 
 
 def first(order: Order, direction: Direction = Direction.FORWARD) -> Step:
-    return steps(order.kind, direction)[0]
+    return steps(order, direction)[0]
 
 
 def start_step(order: Order) -> str:
@@ -36,7 +38,7 @@ def start_step(order: Order) -> str:
 
 def find(order: Order, direction: Direction, name: str) -> Step:
     """The step of that name; raises KeyError for a name this version does not know."""
-    for step in steps(order.kind, direction):
+    for step in steps(order, direction):
         if step.name == name:
             return step
     raise KeyError(name)
@@ -44,7 +46,7 @@ def find(order: Order, direction: Direction, name: str) -> Step:
 
 def following(order: Order, direction: Direction, name: str) -> Step | None:
     """The next step, None after the last."""
-    all_steps = steps(order.kind, direction)
+    all_steps = steps(order, direction)
     index = [step.name for step in all_steps].index(name)
     return all_steps[index + 1] if index + 1 < len(all_steps) else None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import guards, look
+from reconciler.moves import guards, look, pivot
 from reconciler.moves.common import DropFolder, resource_path, start_afresh
 from reconciler.moves.cutover import target_devices
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
@@ -159,7 +159,11 @@ class SourceVolumesRemoved(Step):
     max_attempts = 3
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (lvm.VOLUMES, drbd.RESOURCES, xl.DOMAINS), Side.TARGET: RUNNING_LOOKS}
+        over = (dm.TABLES,) if order.pivots else ()
+        return {Side.SOURCE: (lvm.VOLUMES, drbd.RESOURCES, xl.DOMAINS, *over), Side.TARGET: RUNNING_LOOKS}
+
+    def _lower(self, order: Order, views: Views) -> tuple[Command, ...]:
+        return pivot.remove_lower(order, views.source) if order.pivots else ()
 
     def _left(self, order: Order, views: Views) -> list[tuple[str, str]]:
         names = []
@@ -174,7 +178,7 @@ class SourceVolumesRemoved(Step):
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         left = self._left(order, views)
-        if not left:
+        if not left and not self._lower(order, views):
             return DONE
         host = order.host(Side.SOURCE).name
         if look.resource(views.source, order) is not None:
@@ -183,7 +187,7 @@ class SourceVolumesRemoved(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         commands = tuple(lvm.remove(group, name) for group, name in self._left(order, views))
-        return (Action(Side.SOURCE, (files.SETTLE, *commands)),)
+        return (Action(Side.SOURCE, (files.SETTLE, *self._lower(order, views), *commands)),)
 
 
 class TargetLeftovers(Step):

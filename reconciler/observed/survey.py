@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.errors import ParseError
 from reconciler.model.command import Answer, NoAnswer, Runner, Script, Skipped
 from reconciler.model.facts import Query, Unknown, View
@@ -20,6 +20,7 @@ SURVEY: tuple[Query[Any], ...] = (
     xl.VBDS,
     lvm.VOLUMES,
     lvm.GROUPS,
+    dm.TABLES,
     drbd.VERSION,
     drbd.RESOURCES,
     files.LINKS,

@@ -12,9 +12,11 @@ from reconciler.commands import drbd, files, xl
 from reconciler.errors import UnknownFact
 from reconciler.model.facts import DomainState, Unknown, View
 from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Progress, Reason, Status
-from reconciler.model.placement import Desired, Domain
+from reconciler.model.placement import Attach, Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.provision import config_text
+from reconciler.planning import attaching
+from reconciler.planning.attaching import check_tables
 from reconciler.planning.devices import check_open
 from reconciler.planning.predict import Rates, Sample, predict
 from reconciler.planning.preflight import MIB, Room, check_hosts, check_source, check_target, resolve_disk
@@ -300,6 +302,11 @@ def _move(
     problems += check_hosts(found, source_view, target_view)
     problems += check_source(found, disks, source_view)
     problems += check_open(found, disks, source_view)
+    problems += check_tables(found, disks, source_view)
+    no_pivot = attaching.no_pivot(found, disks, source_view)
+    attach = attaching.choose(domain.policy.attach, no_pivot)
+    if attach is Attach.PIVOT and no_pivot:
+        problems.append(f"policy wants attach: pivot, but {no_pivot}")
     problems += check_target(domain.name, found.seen.memory_mb, disks, target, target_view, room)
     busy = {
         v.minor for view in (source_view, target_view) for r in view.get(drbd.RESOURCES) for v in r.volumes
@@ -337,7 +344,8 @@ def _move(
         secret=_secret(situation, f"{domain.name}-{epoch}"),
         config_text=None,
         autostart=f"/etc/xen/auto/{domain.name}.cfg" in source_view.get(files.CONFIG_FILES).autostart,
-        prediction=predict(size, found.seen.memory_mb, situation.samples, limits.rates),
+        attach=attach,
+        prediction=predict(size, found.seen.memory_mb, attach, situation.samples, limits.rates),
     )
 
 
@@ -384,6 +392,8 @@ def _provision(situation: Situation, domain: Domain, room: Room) -> Order | str:
         secret="",
         config_text=config_text(domain.name, ident, wanted, disks),
         autostart=wanted.autostart,
-        prediction=predict(sum(disk.size_bytes for disk in disks), 0, (), situation.limits.rates),
+        prediction=predict(
+            sum(disk.size_bytes for disk in disks), 0, Attach.PIVOT, (), situation.limits.rates
+        ),
         provision=wanted,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.model.move import Prediction
+from reconciler.model.placement import Attach
 
 MIB = 1024**2
 
@@ -31,7 +32,9 @@ class Rates:
     fixed_s: float = 2.0
 
 
-def predict(size_bytes: int, memory_mb: int, samples: Sequence[Sample], rates: Rates) -> Prediction:
+def predict(
+    size_bytes: int, memory_mb: int, way: Attach, samples: Sequence[Sample], rates: Rates
+) -> Prediction:
     """The median of what finished moves say, scaled by size; assumptions where nothing was measured."""
     sync_mb_s = min(rates.link_mb_s, rates.disk_mb_s)
     speeds = [sample.sync_bytes / MIB / sample.sync_s for sample in samples if sample.sync_s > 0]
@@ -40,9 +43,9 @@ def predict(size_bytes: int, memory_mb: int, samples: Sequence[Sample], rates: R
     store_s = 2 * memory_mb / rates.disk_mb_s
     return Prediction(
         sync_s=round(size_bytes / MIB / (statistics.median(speeds) if speeds else sync_mb_s), 2),
-        freeze_attach_s=round(
-            statistics.median(attach) * memory_mb if attach else rates.fixed_s + store_s, 2
-        ),
+        freeze_attach_s=0.0
+        if way is Attach.PIVOT
+        else round(statistics.median(attach) * memory_mb if attach else rates.fixed_s + store_s, 2),
         freeze_cutover_s=round(
             statistics.median(cutover) * memory_mb
             if cutover

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import enum
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,14 +91,13 @@ def timings(record: Record, events: Sequence[Event]) -> Timings:
     return Timings(steps, _phases(steps), _freezes(record, events))
 
 
-@functools.cache
-def _known(kind: Kind) -> dict[str, Step]:
-    return {step.name: step for way in Direction for step in recipe.steps(kind, way)}
+def _known(order: Order) -> dict[str, Step]:
+    return {step.name: step for way in Direction for step in recipe.steps(order, way)}
 
 
 def phase_of(order: Order, step: str) -> Phase | None:
     """The phase a step belongs to; creating a domain borrows one step from attach but has no such phase."""
-    found = _known(order.kind).get(step)
+    found = _known(order).get(step)
     if found is None:
         return None
     if order.kind is Kind.PROVISION and found.phase is Phase.ATTACH:
@@ -131,7 +129,7 @@ def _phases(steps: Sequence[StepTime]) -> tuple[PhaseTime, ...]:
 
 
 def _freezes(record: Record, events: Sequence[Event]) -> tuple[Freeze, ...]:
-    known = _known(record.order.kind)
+    known = _known(record.order)
     prediction = record.order.prediction
     found: list[Freeze] = []
     suspended: tuple[datetime.datetime, Phase] | None = None

@@ -156,8 +156,7 @@ class SimHost:
 
     def destroy(self, domain: Domain) -> None:
         for vbd in domain.vbds:
-            stuck = isinstance(vbd.device, drbd.Device) and vbd.device.resource.pages_out
-            if vbd.opened and not stuck:
+            if vbd.opened and not stuck(vbd.device):
                 vbd.device.close(domain.holder)
         domain.vbds.clear()
         self.domains.pop(domain.domid, None)
@@ -231,3 +230,10 @@ class SimHost:
         for path in list(self.files.children("/etc/xen/auto")):
             self.world.start(self, self.run(["xl", "create", path]))
         return Result()
+
+
+def stuck(device: BlockDevice) -> bool:
+    """Whether pages of the guest that had the device open wait in TCP for a peer that died."""
+    if isinstance(device, Mapped):
+        return any(segment.device is not None and stuck(segment.device) for segment in device.table)
+    return isinstance(device, drbd.Device) and device.resource.pages_out

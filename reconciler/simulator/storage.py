@@ -101,7 +101,7 @@ class Segment:
     offset: int
 
     def line(self) -> str:
-        where = f"linear {self.device.number} {self.offset // SECTOR}" if self.device else "error"
+        where = f"linear {self.device.number} {self.offset // SECTOR}" if self.device else "error "
         return f"{self.start // SECTOR} {self.length // SECTOR} {where}"
 
 

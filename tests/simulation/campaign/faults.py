@@ -6,6 +6,8 @@ from functools import lru_cache
 
 READS = frozenset({"cat", "uname", "lvs", "vgs", "xenstore-ls", "find", "grep", "df", "drbdsetup"})
 
+READING = (("xl", "list"), ("xl", "info"), ("dmsetup", "table"), ("dmsetup", "info"))
+
 REQUEST = ("undelivered", "late-5", "late-70", "kill-unsent", "cut-20", "cut-900")
 """At the first command of a changing script: the request is lost, comes late, or is never sent."""
 
@@ -61,7 +63,7 @@ PAIR_AFTER = ("lose-reply", "crash-after")
 @lru_cache(4096)
 def reads(argv: tuple[str, ...]) -> bool:
     """Whether a command only looks."""
-    return argv[0] in READS or argv[:2] in (("xl", "list"), ("xl", "info"))
+    return argv[0] in READS or argv[:2] in READING
 
 
 @lru_cache(16384)

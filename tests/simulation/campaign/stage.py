@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from reconciler.commands import files
 from reconciler.model.command import Runner
 from reconciler.model.move import Order
-from reconciler.model.placement import Desired, DiskSource, Domain, Host, NewDisk, Provision
+from reconciler.model.placement import Attach, Desired, DiskSource, Domain, Host, NewDisk, Policy, Provision
 from reconciler.moves.journal import Journal
 from reconciler.observed.survey import ask, survey
 from reconciler.planning.planner import Limits, Situation, plan
@@ -38,6 +38,7 @@ class Scenario:
     provision: bool = False
     unpause_fails: bool = False
     autostart: bool = True
+    attach: Attach = Attach.SUSPEND
     only_crashes: bool = False
 
 
@@ -51,6 +52,7 @@ TURNS = (
     "target-restore",
     "go",
 )
+PIVOT_TURNS = ("source-drbd-up", "source-pivot", "sync", "ship", "go")
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -61,6 +63,9 @@ SCENARIOS = {
         Scenario("back-new", turn_at="start", provision=True),
         Scenario("back-new-unpause-fails", provision=True, unpause_fails=True),
         Scenario("move-no-autostart", autostart=False, only_crashes=True),
+        Scenario("pivot", attach=Attach.PIVOT),
+        *(Scenario(f"pivot-back-{step}", turn_at=step, attach=Attach.PIVOT) for step in PIVOT_TURNS),
+        Scenario("pivot-back-unpause-fails", unpause_fails=True, attach=Attach.PIVOT),
     )
 }
 
@@ -84,7 +89,9 @@ def build(scenario: Scenario) -> World:
 def order_for(scenario: Scenario, world: World, runner: Runner, journal: Journal) -> Order:
     """What the planner orders for this world."""
     hosts = {name: Host(name, h.address, h.replication_address) for name, h in world.hosts.items()}
-    wanted = Domain(NAME, TARGET, provision=WANTED if scenario.provision else None)
+    wanted = Domain(
+        NAME, TARGET, policy=Policy(scenario.attach), provision=WANTED if scenario.provision else None
+    )
     views = survey(runner, list(hosts))
     situation = Situation(
         desired=Desired("c" * 40, hosts, {NAME: wanted}),

@@ -23,7 +23,7 @@ from reconciler.simulator.drbd import Metadata, Resource
 from reconciler.simulator.filesystem import Directory, File, Link, Node
 from reconciler.simulator.guarding import EPOCHS
 from reconciler.simulator.host import SimHost
-from reconciler.simulator.storage import BlockDevice
+from reconciler.simulator.storage import BlockDevice, Segment
 from reconciler.simulator.world import Job, World
 from tests.simulation.campaign import ends
 from tests.simulation.campaign.run import CALM_S, JUST_NOW_S, Run
@@ -165,7 +165,15 @@ def _storage(host: SimHost, run: Run, names: _Names) -> Iterator[Any]:
                             plain = value if isinstance(value, PLAIN) else type(value).__name__
                             other.append((at - first, plain))
             yield volume.name, volume.tags, volume.active, volume.extents, good, other
-    yield sorted((name, mapped.suspended, len(mapped.opens)) for name, mapped in host.maps.items())
+    yield sorted(
+        (name, mapped.suspended, len(mapped.opens), _table(mapped.table), _table(mapped.loaded or ()))
+        for name, mapped in host.maps.items()
+    )
+
+
+def _table(table: tuple[Segment, ...]) -> list[Any]:
+    """What a device stands on; of extents only that they are some, as volumes tell which."""
+    return [segment.device and (type(segment.device).__name__, segment.device.minor) for segment in table]
 
 
 def _metadata(meta: Metadata, names: _Names) -> Any:

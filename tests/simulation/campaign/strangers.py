@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.simulator.checkers import extents
 from reconciler.simulator.filesystem import Link
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.process import Result, Steps
@@ -51,9 +52,13 @@ def replace_old(world: World) -> int:
 
 
 def own(host: SimHost, name: str) -> bool:
-    """Whether the volume is somebody else's."""
-    device = host.volume_device(host.groups["vg"], host.groups["vg"].volumes[name])
-    return device is not None and device.read(AT) == MARK
+    """Whether the volume is somebody else's, as its extents show."""
+    group = host.groups["vg"]
+    return any(
+        window.disk.content.get(AT + window.shift) == MARK
+        for window in extents(group, group.volumes[name])
+        if window.low <= AT < window.high
+    )
 
 
 def lost(world: World, made: int) -> list[str]:

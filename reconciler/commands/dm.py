@@ -1,0 +1,105 @@
+"""device-mapper through dmsetup: what a device stands on, and putting it on something else while it is open.
+
+A logical volume is a device-mapper device. With another table the same device, open as it is, stands on
+DRBD: whoever has it open notices a pause of its I/O. Seen in the lab; sources in docs/reference/drbd.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from reconciler.commands import drbd
+from reconciler.errors import ParseError
+from reconciler.model.command import Answer, Command, whole_lines
+from reconciler.model.facts import Query
+
+SECTOR = 512
+NAME_MAX = 127
+"""Characters of a name (DM_NAME_LEN in linux/dm-ioctl.h, less its end)."""
+NONE = "No devices found"
+Lines = tuple[str, ...]
+
+
+def _rows(answer: Answer, tool: str) -> list[str]:
+    if not answer.ok:
+        raise ParseError(f"{tool} exited {answer.exit}: {answer.stderr.strip()[:200]}")
+    lines = whole_lines(answer, tool)
+    return [] if lines in ([], [NONE]) else lines
+
+
+def parse_tables(answer: Answer) -> Mapping[str, Lines]:
+    """Read `dmsetup table`: each device's lines, as `dmsetup load` takes them."""
+    found: dict[str, list[str]] = {}
+    for row in _rows(answer, "dmsetup table"):
+        name, colon, line = row.partition(": ")
+        words = line.split()
+        if not colon or len(words) < 3 or not (words[0].isdigit() and words[1].isdigit()):
+            raise ParseError(f"dmsetup table: cannot read {row!r}")
+        found.setdefault(name, []).append(" ".join(words))
+    return {name: tuple(lines) for name, lines in found.items()}
+
+
+def parse_suspended(answer: Answer) -> frozenset[str]:
+    """Read `dmsetup info`: the devices whose I/O waits."""
+    found = set()
+    for row in _rows(answer, "dmsetup info"):
+        name, _, state = row.rpartition(":")
+        if not name or state not in ("Active", "Suspended"):
+            raise ParseError(f"dmsetup info: cannot read {row!r}")
+        if state == "Suspended":
+            found.add(name)
+    return frozenset(found)
+
+
+TABLES: Query[Mapping[str, Lines]] = Query(
+    "the tables of device-mapper", Command(("dmsetup", "table")), parse_tables
+)
+SUSPENDED: Query[frozenset[str]] = Query(
+    "the suspended devices of device-mapper",
+    Command(("dmsetup", "info", "-c", "--noheadings", "--separator", ":", "-o", "name,suspended")),
+    parse_suspended,
+)
+
+
+def over_drbd(size_bytes: int, minor: int) -> Lines:
+    """The table of a device that is /dev/drbdN, wholly."""
+    return (f"0 {size_bytes // SECTOR} linear {drbd.MAJOR}:{minor} 0",)
+
+
+def failing(size_bytes: int) -> Lines:
+    """The table of a device that fails every read and write."""
+    return (f"0 {size_bytes // SECTOR} error",)
+
+
+def plain(lines: Lines) -> bool:
+    """Whether a table is one that LVM makes of extents: linear or striped, and not over DRBD."""
+    return all(
+        line.split()[2] in ("linear", "striped")
+        and not any(word.startswith(f"{drbd.MAJOR}:") for word in line.split()[3:])
+        for line in lines
+    )
+
+
+def _text(lines: Lines) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def create(name: str, lines: Lines) -> Command:
+    return Command(("dmsetup", "create", name), stdin=_text(lines))
+
+
+def swap(name: str, lines: Lines) -> tuple[Command, ...]:
+    """Put a device, open or not, on another table.
+
+    The suspension waits for I/O under way and holds back what comes. File systems are not frozen: the one
+    on it, if any, is the guest's.
+    """
+    return (
+        Command(("dmsetup", "load", name), stdin=_text(lines)),
+        Command(("dmsetup", "suspend", "--noudevsync", "--nolockfs", name), timeout_s=60),
+        Command(("dmsetup", "resume", "--noudevsync", name), timeout_s=60),
+    )
+
+
+def remove(name: str) -> Command:
+    return Command(("dmsetup", "remove", name), timeout_s=60)

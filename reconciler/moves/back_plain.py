@@ -1,0 +1,63 @@
+"""The way back after a pivot: the source's volumes come off DRBD, under the running domain if it runs."""
+
+from __future__ import annotations
+
+from reconciler.commands import dm, drbd
+from reconciler.model.command import Command
+from reconciler.model.facts import Connection, View
+from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
+from reconciler.moves import look
+from reconciler.moves.home import target_resource
+from reconciler.moves.mirror import TARGET_UP
+from reconciler.moves.pivot import Under, over, under
+from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, in_doubt, wrong
+
+
+class SourcePlain(Step):
+    """Going back, the source's volumes stand on their extents again, whether the domain runs or not."""
+
+    name = "back-source-plain"
+    phase = Phase.BACK
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        source = {Side.SOURCE: (drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}
+        return {**source, Side.TARGET: (drbd.RESOURCES,)} if TARGET_UP in progress.tried else source
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.source
+        for disk in order.disks:
+            if under(view, disk) is Under.OTHER:
+                return wrong(over(disk, view))
+        if not self._left(order, view):
+            return DONE
+        found = look.resource(view, order)
+        if found is not None and look.disk_lost(found):
+            why = f"{order.domain} has lost a disk on {view.host} and lives on the target's"
+            return in_doubt(f"{why}: {look.describe(found)}")
+        if (other := target_resource(order, views)) is not None and look.may_be_newer(other):
+            why = f"{order.target.name} may hold writes that the volumes on {view.host} lack"
+            return in_doubt(f"{why}: {look.describe(other)}")
+        if found is not None and not look.disks_up_to_date(found, order):
+            return wrong(f"the source's own disk is not good: {look.describe(found)}")
+        for disk in self._left(order, view):
+            if disk.lower_name not in view.get(dm.TABLES) and under(view, disk) is not Under.EXTENTS:
+                return wrong(f"{over(disk, view)}, and {disk.lower} is gone")
+        return READY
+
+    def _left(self, order: Order, view: View) -> list[MoveDisk]:
+        waiting = view.get(dm.SUSPENDED)
+        off = (Under.DRBD, Under.NOTHING)
+        return [disk for disk in order.disks if under(view, disk) in off or disk.mapped in waiting]
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        view = views.source
+        tables = view.get(dm.TABLES)
+        commands: list[Command] = []
+        found = look.resource(view, order)
+        if found is not None and found.connection not in (None, Connection.STANDALONE):
+            commands.append(drbd.disconnect(order.resource))  # nobody is to rely on what is written now
+        for disk in self._left(order, view):
+            lines = tables.get(disk.lower_name, tables[disk.mapped])
+            commands += dm.swap(disk.mapped, lines)
+        return (Action(Side.SOURCE, tuple(commands)),)

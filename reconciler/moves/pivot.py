@@ -1,0 +1,141 @@
+"""Attach by pivot: DRBD slides under the running domain. The domain is not suspended for it.
+
+The volume that the domain has open is a device-mapper device over some extents. A second device over the
+same extents, the lower one, is what DRBD stands on; then the volume's table is exchanged for one over
+DRBD. Until a peer has connected, what the guest writes may go round DRBD: the first full sync covers it.
+
+    domain -> /dev/VG/NAME -> extents          domain -> /dev/VG/NAME -> /dev/drbdN -> lower -> extents
+
+Nothing of this outlives a boot: then the volume is what LVM's metadata says. LVM itself puts its table
+back when told to (`lvchange --refresh`, `lvextend`): whatever needs DRBD under the guest looks for it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from reconciler.commands import dm, drbd, files
+from reconciler.model.command import Command
+from reconciler.model.facts import Role, View
+from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
+from reconciler.moves import guards, look
+from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wrong
+
+
+class Under(enum.Enum):
+    """What the source's volume stands on, as its table says."""
+
+    EXTENTS = "its extents"
+    DRBD = "DRBD"
+    NOTHING = "a table that fails every read and write"
+    OTHER = "a table of somebody else"
+    GONE = "no table: it is not active"
+
+
+def under(view: View, disk: MoveDisk) -> Under:
+    lines = view.get(dm.TABLES).get(disk.mapped)
+    if lines is None:
+        return Under.GONE
+    if lines == dm.over_drbd(disk.size_bytes, disk.minor):
+        return Under.DRBD
+    if lines == dm.failing(disk.size_bytes):
+        return Under.NOTHING
+    return Under.EXTENTS if dm.plain(lines) else Under.OTHER
+
+
+def over(disk: MoveDisk, view: View) -> str:
+    return f"{view.host}: {disk.backing(Side.SOURCE)} stands on {under(view, disk).value}"
+
+
+class SourceLower(Step):
+    """Each volume's extents can be reached by a second device, the lower one, for DRBD to stand on."""
+
+    name = "source-lower"
+    phase = Phase.ATTACH
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (dm.TABLES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view, tables = views.source, views.source.get(dm.TABLES)
+        for disk in order.disks:
+            found, lower = under(view, disk), tables.get(disk.lower_name)
+            if found is Under.EXTENTS and lower in (None, tables[disk.mapped]):
+                continue
+            if found is not Under.DRBD or lower is None:
+                return wrong(
+                    f"{over(disk, view)}" if lower is None else f"{over(disk, view)}, {disk.lower} on others"
+                )
+        return READY if any(disk.lower_name not in tables for disk in order.disks) else DONE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        tables = views.source.get(dm.TABLES)
+        missing = [disk for disk in order.disks if disk.lower_name not in tables]
+        return (
+            Action(Side.SOURCE, tuple(dm.create(disk.lower_name, tables[disk.mapped]) for disk in missing)),
+        )
+
+
+class SourcePivot(Step):
+    """The volumes that the running domain has open stand on DRBD; none of them waits."""
+
+    name = "source-pivot"
+    phase = Phase.ATTACH
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.source
+        if not look.same_boot(view, order, Side.SOURCE):
+            return wrong(look.rebooted_text(order, Side.SOURCE))
+        for disk in order.disks:
+            if under(view, disk) not in (Under.EXTENTS, Under.DRBD):
+                return wrong(over(disk, view))
+        if not self._left(order, view):
+            return DONE
+        found = look.resource(view, order)
+        if found is None or found.role is not Role.PRIMARY or not look.disks_up_to_date(found, order):
+            return wrong(f"{view.host}: {look.describe(found)}")
+        return READY
+
+    def _left(self, order: Order, view: View) -> list[MoveDisk]:
+        waiting = view.get(dm.SUSPENDED)
+        return [disk for disk in order.disks if under(view, disk) is Under.EXTENTS or disk.mapped in waiting]
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, to_drbd(self._left(order, views.source))),)
+
+
+def to_drbd(disks: list[MoveDisk]) -> tuple[Command, ...]:
+    return tuple(
+        command
+        for disk in disks
+        for command in dm.swap(disk.mapped, dm.over_drbd(disk.size_bytes, disk.minor))
+    )
+
+
+def not_on_drbd(order: Order, view: View) -> str:
+    """The volume that a guest has written, or may have, beside DRBD; empty when there is none."""
+    for disk in order.disks:
+        through = under(view, disk) in (Under.DRBD, Under.NOTHING)
+        if not guards.passed("on-drbd", through):
+            return f"{over(disk, view)}, so {order.target.name} may lack writes"
+    return ""
+
+
+def cut_off(order: Order, view: View) -> tuple[Command, ...]:
+    """Whatever is over the source's volumes can't write any more, and DRBD is let go of."""
+    return tuple(
+        command
+        for disk in order.disks
+        if under(view, disk) is Under.DRBD
+        for command in dm.swap(disk.mapped, dm.failing(disk.size_bytes))
+    )
+
+
+def remove_lower(order: Order, view: View) -> tuple[Command, ...]:
+    """The lower devices that are still there."""
+    tables = view.get(dm.TABLES)
+    return tuple(dm.remove(disk.lower_name) for disk in order.disks if disk.lower_name in tables)
