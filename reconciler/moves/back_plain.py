@@ -18,7 +18,7 @@ class SourcePlain(Step):
 
     name = "back-source-plain"
     phase = Phase.BACK
-    max_attempts = 3
+    max_attempts = 5
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         source = {Side.SOURCE: (drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}
@@ -51,13 +51,12 @@ class SourcePlain(Step):
         return [disk for disk in order.disks if under(view, disk) in off or disk.mapped in waiting]
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        """First nobody relies any more on what is written through DRBD; once that is seen, past it."""
         view = views.source
-        tables = view.get(dm.TABLES)
-        commands: list[Command] = []
-        found = look.resource(view, order)
+        found, tables = look.resource(view, order), view.get(dm.TABLES)
         if found is not None and found.connection not in (None, Connection.STANDALONE):
-            commands.append(drbd.disconnect(order.resource))  # nobody is to rely on what is written now
+            return (Action(Side.SOURCE, (drbd.disconnect(order.resource),)),)
+        commands: list[Command] = []
         for disk in self._left(order, view):
-            lines = tables.get(disk.lower_name, tables[disk.mapped])
-            commands += dm.swap(disk.mapped, lines)
+            commands += dm.swap(disk.mapped, tables.get(disk.lower_name, tables[disk.mapped]))
         return (Action(Side.SOURCE, tuple(commands)),)

@@ -79,13 +79,16 @@ class SimHost:
         self.set_table(device, ())
         del self.maps[device.name]
 
-    def activate(self, group: VolumeGroup, volume: Volume) -> None:
+    def extents_of(self, group: VolumeGroup, volume: Volume) -> tuple[Segment, ...]:
         table, start = [], 0
         for first, count in volume.runs:
             length = count * group.extent
             table.append(Segment(start, length, group.disk, DATA_START + first * group.extent))
             start += length
-        self.add_map(self.map_name(group.name, volume.name), tuple(table))
+        return tuple(table)
+
+    def activate(self, group: VolumeGroup, volume: Volume) -> None:
+        self.add_map(self.map_name(group.name, volume.name), self.extents_of(group, volume))
 
     def volume_device(self, group: VolumeGroup, volume: Volume) -> Mapped | None:
         return self.maps.get(self.map_name(group.name, volume.name))

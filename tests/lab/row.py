@@ -30,7 +30,12 @@ def row(number: int, report: dict[str, Any]) -> tuple[str, ...]:
     done = report["history"][0]
     phases = {phase["phase"]: phase["duration_s"] for phase in done["phases"]}
     freezes = {freeze["kind"]: freeze["measured_s"] for freeze in done["freezes"]}
-    times = [done["duration_s"], *(phases[phase] for phase in PHASES), freezes["attach"], freezes["cutover"]]
+    times = [
+        done["duration_s"],
+        *(phases[phase] for phase in PHASES),
+        freezes.get("attach", 0.0),
+        freezes["cutover"],
+    ]
     return (str(number), done["target"], *(f"{seconds:.1f}" for seconds in times))
 
 

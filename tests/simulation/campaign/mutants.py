@@ -30,6 +30,7 @@ MUTANTS = (
     Mutant(("devices-proven",), "move", ("wrong-device",)),
     Mutant(("image-this-boot",), "move", ("crash-ran-gone",)),
     Mutant(("restorable",), "move", ("mem-set",)),
+    Mutant(("on-drbd",), "pivot", ("refresh",)),
     Mutant(("image-once",), "move", ("guest-gone-after",)),
     Mutant(("settled",), "move", ("guest-gone",)),
     Mutant(("late",), "provision", ("late-70",)),

@@ -91,3 +91,12 @@ def links(host: SimHost) -> Steps:
         if path in host.files.nodes:
             host.files.nodes[path] = Link(target)
     return Result()
+
+
+def refresh(host: SimHost) -> None:
+    """`lvchange --refresh`: active volumes stand on their extents again, whoever has them open."""
+    for group in host.groups.values():
+        for volume in group.volumes.values():
+            device = host.volume_device(group, volume)
+            if device is not None:
+                host.set_table(device, host.extents_of(group, volume))
