@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.model.move import Direction, Order, Progress, Status
-from reconciler.model.placement import Domain
+from reconciler.model.placement import Attach, Domain
 from reconciler.planning.planner import plan
 from tests.planning.site import NOW, running, situation
 from tests.planning.test_planner import PROVISION
@@ -15,7 +15,7 @@ from tests.planning.test_planner import PROVISION
 def move(**changes: Any) -> Order:
     order = plan(situation(running())).items[0].order
     assert order is not None
-    return replace(order, config_text="name = 'web1'\n", **changes)
+    return replace(order, config_text="name = 'web1'\n", **{"attach": Attach.SUSPEND, **changes})
 
 
 def provision() -> Order:

@@ -9,7 +9,7 @@ import datetime
 from dataclasses import replace
 from typing import Any
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.commands.files import ConfigFiles
 from reconciler.model.facts import (
     Connection,
@@ -30,6 +30,7 @@ from reconciler.model.facts import (
     VolumeGroup,
     XenInfo,
 )
+from reconciler.model.names import mapped
 from reconciler.model.placement import Desired, Domain, Host
 from reconciler.planning.planner import Limits, Situation
 
@@ -59,6 +60,8 @@ def empty(host: str) -> View:
         xl.CONFIGS: (),
         xl.VBDS: (),
         lvm.VOLUMES: (),
+        dm.TABLES: {},
+        dm.SUSPENDED: frozenset(),
         lvm.GROUPS: (VolumeGroup(HOSTS[host].volume_group, 64 << 30, 32 << 30, 4 * MIB),),
         drbd.VERSION: "8.4.11",
         drbd.RESOURCES: (),
@@ -97,10 +100,19 @@ def running(host: str = "xen1", name: str = "web1") -> View:
     group = HOSTS[host].volume_group
     volumes = (volume(f"{name}-root", group=group), volume(f"{name}-data", 260, 1, group))
     view = changed(view, lvm.VOLUMES, volumes)
+    view = changed(view, dm.TABLES, tables(*volumes))
     view = changed(view, files.LINKS, {f"/etc/xen/disks/{v.name}": v.path for v in volumes})
     view = opened(view, *[v.major_minor for v in volumes])
     paths = frozenset({f"/etc/xen/{name}.cfg"}), frozenset({f"/etc/xen/auto/{name}.cfg"})
     return changed(view, files.CONFIG_FILES, ConfigFiles(*paths))
+
+
+def tables(*volumes: Volume) -> dict[str, dm.Lines]:
+    """What device-mapper says of volumes that stand on their extents."""
+    return {
+        mapped(v.group, v.name): (f"0 {v.size_bytes // 512} linear 254:16 {2048 + 4194304 * number}",)
+        for number, v in enumerate(volumes)
+    }
 
 
 def opened(view: View, *numbers: tuple[int, int] | None) -> View:
