@@ -182,13 +182,17 @@ class Suspend(Step):
 
 
 class Flip(Step):
-    """The symlinks point to DRBD, or to the volumes, while no domain has them open."""
+    """The symlinks point to DRBD, or to the volumes, while no domain has them open.
 
-    def __init__(self, name: str, phase: Phase, side: Side, *, to_drbd: bool) -> None:
+    `at_once` does it under a running domain, which does not notice: xl resolves them when a domain starts.
+    """
+
+    def __init__(self, name: str, phase: Phase, side: Side, *, to_drbd: bool, at_once: bool = False) -> None:
         self.name, self.phase, self.side, self.to_drbd = name, phase, side, to_drbd
+        self.at_once = at_once
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {self.side: (xl.DOMAINS, files.LINKS)}
+        return {self.side: (files.LINKS,) if self.at_once else (xl.DOMAINS, files.LINKS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views[self.side]
@@ -197,7 +201,7 @@ class Flip(Step):
             return wrong(f"{order.host(self.side).name}: {stray}")
         if look.links_all(view, order, self.side, drbd_side=self.to_drbd):
             return DONE
-        if look.domain(view, order) is not None:
+        if not self.at_once and look.domain(view, order) is not None:
             return wrong(
                 f"{order.domain} is on {order.host(self.side).name}; its symlinks are not flipped under it"
             )

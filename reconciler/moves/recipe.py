@@ -6,9 +6,8 @@ from reconciler.model.move import Direction, Kind, Order, Phase
 from reconciler.moves import attach, back, cutover, guards, mirror, provision, settle
 from reconciler.moves.step import Step
 
-_REST: tuple[Step, ...] = (*mirror.STEPS, *cutover.STEPS, *settle.STEPS)
-MOVE: tuple[Step, ...] = (*attach.STEPS, *_REST)
-PIVOT_MOVE: tuple[Step, ...] = (*attach.PIVOT_STEPS, *_REST)
+MOVE: tuple[Step, ...] = (*attach.STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
+PIVOT_MOVE: tuple[Step, ...] = (*attach.PIVOT_STEPS, *mirror.STEPS, *cutover.PIVOT_STEPS, *settle.STEPS)
 PROVISION: tuple[Step, ...] = (attach.TakeEpoch(), *provision.STEPS)
 START_STEPS = frozenset({cutover.GO, provision.START})
 """Steps that start the domain on the target: once tried, only the target's own word decides."""

@@ -175,17 +175,18 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
     later = _held_off(situation, domain)
     if later is not None:
         return later
-    order = _move(situation, domain, found, Room.taken_by(orders, domain.host), situation.views)
-    if isinstance(order, str):
+    ordered = _move(situation, domain, found, Room.taken_by(orders, domain.host), situation.views)
+    if isinstance(ordered, str):
         return item(
-            ItemKind.REFUSED, "; ".join([order, *([untold(domain.name, left, found)] if left else [])])
+            ItemKind.REFUSED, "; ".join([ordered, *([untold(domain.name, left, found)] if left else [])])
         )
+    order, notes = ordered
     if left:
         return item(ItemKind.REFUSED, untold(domain.name, left, found))
     allowed_s, freeze_s = domain.policy.max_freeze_s, order.prediction.freeze_cutover_s
     if allowed_s is not None and freeze_s > allowed_s:
         return item(ItemKind.REFUSED, f"its freeze is predicted at {freeze_s} s, policy allows {allowed_s} s")
-    return replace(item(ItemKind.MOVE), order=order)
+    return replace(item(ItemKind.MOVE), order=order, notes=notes)
 
 
 def _left_on_drbd(found: Found, view: View) -> tuple[str, ...]:
@@ -286,8 +287,8 @@ def _secret(situation: Situation, move_id: str) -> str:
 
 def _move(
     situation: Situation, domain: Domain, found: Found, room: Room, views: Mapping[str, View]
-) -> Order | str:
-    """The order for one move, or every reason why there can be none."""
+) -> tuple[Order, tuple[str, ...]] | str:
+    """The order for one move and remarks about it, or every reason why there can be none."""
     hosts, limits = situation.desired.hosts, situation.limits
     if found.host not in hosts or domain.host not in hosts:
         return f"{found.host} is not among the committed hosts"
@@ -322,7 +323,7 @@ def _move(
     )
     epoch = _epoch(situation, domain.name, (found.host, target.name))
     size = sum(disk.size_bytes for disk in disks)
-    return Order(
+    order = Order(
         kind=Kind.MOVE,
         domain=domain.name,
         uuid=found.config.uuid,
@@ -347,6 +348,8 @@ def _move(
         attach=attach,
         prediction=predict(size, found.seen.memory_mb, attach, situation.samples, limits.rates),
     )
+    slower = domain.policy.attach is Attach.AUTO and attach is Attach.SUSPEND
+    return order, (f"is suspended to attach, as {no_pivot}",) if slower else ()
 
 
 def _provision(situation: Situation, domain: Domain, room: Room) -> Order | str:

@@ -77,6 +77,8 @@ def _look(order: Order) -> Iterator[Line]:
             yield Line(f"DRBD on {host.name}", on(f"drbdsetup events2 --now --statistics {order.resource}"))
         links = " ".join(disk.link for disk in order.disks)
         yield Line("where its disks' names point to", on(f"ls -l {links}"))
+        if order.pivots and side is Side.SOURCE:
+            yield Line("what its volumes stand on", on("dmsetup table"))
         groups = sorted({disk.group(side) for disk in order.disks if disk.group(side)})
         yield Line("its volumes", on(f"lvs -o lv_name,lv_tags,lv_uuid {' '.join(groups)}"))
         yield Line("its saved images", on(f"ls -l {look.images_folder(order)}"))
@@ -114,9 +116,13 @@ def _lost(order: Order, progress: Progress) -> Iterator[Line]:
     lost = f"only if {target.name} is lost for good and powered off: "
     yield Line(f"does {target.name} answer", ssh(target)("true"))
     yield Line(f"{lost}stop the daemon first", "systemctl stop reconciler")
-    yield Line(
-        f"{lost}let the disks of {order.domain} be written", on_source(f"drbdadm primary {order.resource}")
-    )
+    if order.pivots:
+        yield from _plain(order, lost)
+    else:
+        yield Line(
+            f"{lost}let the disks of {order.domain} be written",
+            on_source(f"drbdadm primary {order.resource}"),
+        )
     image = saved_image(progress)
     if image is not None:
         yield Line(
@@ -126,6 +132,18 @@ def _lost(order: Order, progress: Progress) -> Iterator[Line]:
         )
     yield Line(f"{lost}ask for the move to be closed", f"reconciler release {order.domain} --i-have-checked")
     yield Line(f"{lost}and let the daemon run again", "systemctl start reconciler")
+
+
+def _plain(order: Order, lost: str) -> Iterator[Line]:
+    """After a pivot: volume by volume off DRBD, and the symlinks with them."""
+    on_source = ssh(order.host(Side.SOURCE))
+    for disk in order.disks:
+        path, name = disk.backing(Side.SOURCE), disk.mapped
+        swap = f"dmsetup table {disk.lower_name} | dmsetup load {name} && dmsetup suspend --nolockfs {name}"
+        yield Line(
+            f"{lost}put {path} back on its extents", on_source(shlex.quote(f"{swap}; dmsetup resume {name}"))
+        )
+        yield Line(f"{lost}and let its name mean it again", on_source(f"ln -sfn {path} {disk.link}"))
 
 
 def _settle(order: Order) -> Iterator[Line]:

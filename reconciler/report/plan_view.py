@@ -89,9 +89,10 @@ def expectation(order: Order) -> str:
     if order.source is None:
         return f"{size(total)} of disks, {order.memory_mb} MiB of memory"
     expected = order.prediction
+    attach = "" if order.pivots else f"{span(expected.freeze_attach_s)} to attach and "
     return (
-        f"sync of {size(total)} in about {span(expected.sync_s)}; suspended about "
-        f"{span(expected.freeze_attach_s)} to attach and {span(expected.freeze_cutover_s)} to change hosts "
+        f"sync of {size(total)} in about {span(expected.sync_s)}; suspended about {attach}"
+        f"{span(expected.freeze_cutover_s)} to change hosts{' only' if order.pivots else ''} "
         f"({source(expected)})"
     )
 
