@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Answer, Claim, Command, Runner, Script
 from reconciler.model.facts import Query, View
+from reconciler.model.names import mapped
 from reconciler.observed.survey import ask
 
 DISKS = ("web1-root", "web1-data")
@@ -110,19 +111,29 @@ NORMAL: dict[str, Callable[[View], Any]] = {
     files.RESOURCE_FILES.name: lambda view: sorted(view.get(files.RESOURCE_FILES)),
     files.IMAGES.name: lambda view: sorted((p, size > 0) for p, size in view.get(files.IMAGES).items()),
     drbd.COPIES.name: lambda view: view.get(drbd.COPIES),
+    dm.TABLES.name: lambda view: sorted(view.get(dm.TABLES).items()),
+    dm.SUSPENDED.name: lambda view: sorted(view.get(dm.SUSPENDED)),
     files.SAVED_AT_SHUTDOWN.name: lambda view: sorted(view.get(files.SAVED_AT_SHUTDOWN)),
     files.EPOCHS.name: lambda view: sorted(view.get(files.EPOCHS).items()),
 }
 
 
-def resource_file(addresses: dict[str, str]) -> str:
+def volume(disk: str) -> str:
+    return f"/dev/vg/{disk}"
+
+
+def lower(disk: str) -> str:
+    return f"/dev/mapper/xr-{mapped('vg', disk)}"
+
+
+def resource_file(addresses: dict[str, str], backing: Callable[[str], str]) -> str:
     sides = [
         drbd.ResourceSide(
             host,
             addresses[host],
             7850,
             tuple(
-                drbd.ResourceVolume(minor, f"/dev/vg/{disk}", f"/dev/vg/{disk}-drbdmd")
+                drbd.ResourceVolume(minor, backing(disk), f"/dev/vg/{disk}-drbdmd")
                 for minor, disk in zip(MINORS, DISKS, strict=True)
             ),
         )
@@ -140,14 +151,44 @@ def flip(to_drbd: bool) -> list[Command]:
     return commands
 
 
-def prepare(play: Play, host: str) -> None:
+def prepare(play: Play, host: str, backing: Callable[[str], str] = volume) -> None:
     """Metadata volumes, resource file, metadata, up."""
     size = drbd.metadata_bytes(1)
     for disk in DISKS:
         play.do(host, lvm.create("vg", f"{disk}-drbdmd", size, "xr.move.web1-1"))
         play.do(host, files.zero(f"/dev/vg/{disk}-drbdmd", size))
-    play.do(host, *files.write(f"/etc/drbd.d/{RESOURCE}.res", resource_file(play.addresses)))
+    play.do(host, *files.write(f"/etc/drbd.d/{RESOURCE}.res", resource_file(play.addresses, backing)))
     play.do(host, drbd.create_metadata(RESOURCE), drbd.up(RESOURCE))
+
+
+def pivot(play: Play, sizes: dict[str, int]) -> None:
+    """DRBD under the running domain and off again, with the refusals on the way."""
+    names = [mapped("vg", disk) for disk in DISKS]
+    own = {name: ask(play.runner, "xen1", (dm.TABLES,)).get(dm.TABLES)[name] for name in names}
+    over = {
+        name: dm.over_drbd(sizes[disk], minor) for name, disk, minor in zip(names, DISKS, MINORS, strict=True)
+    }
+    seen = (dm.TABLES, dm.SUSPENDED, drbd.RESOURCES, xl.DOMAINS, xl.VBDS, lvm.VOLUMES)
+    play.see("xen1", dm.TABLES, dm.SUSPENDED)
+    play.do("xen1", dm.remove("nosuch"), *(dm.create(f"xr-{name}", own[name]) for name in names))
+    play.do("xen1", dm.create(f"xr-{names[0]}", own[names[0]]))  # refused: it exists
+    prepare(play, "xen1", lower)
+    play.do("xen1", dm.swap(names[0], over[names[0]])[0])  # refused: DRBD is Secondary
+    play.do("xen1", drbd.force_primary(RESOURCE))
+    for name in names:
+        load, suspend, resume = dm.swap(name, over[name])
+        play.do("xen1", load, suspend)
+        play.see("xen1", dm.SUSPENDED)
+        play.do("xen1", resume)
+    play.see("xen1", *seen)
+    play.do("xen1", drbd.secondary(RESOURCE), drbd.down(RESOURCE), dm.remove(f"xr-{names[0]}"))  # in use
+    play.see("xen1", *seen)
+    play.do("xen1", drbd.disconnect(RESOURCE), *(each for name in names for each in dm.swap(name, own[name])))
+    play.see("xen1", *seen)
+    play.do("xen1", drbd.down(RESOURCE), *(dm.remove(f"xr-{name}") for name in names))
+    play.do("xen1", *(lvm.remove("vg", f"{disk}-drbdmd") for disk in DISKS))
+    play.do("xen1", files.remove(f"/etc/drbd.d/{RESOURCE}.res"))
+    play.see("xen1", *seen)
 
 
 def run(play: Play, sizes: dict[str, int]) -> Transcript:
@@ -162,6 +203,7 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
         play.see(host, *everything)
     play.do("xen1", drbd.copy_pages())
     play.see("xen1", drbd.COPIES)
+    pivot(play, sizes)
     play.do("xen1", xl.unpause("nosuch"), xl.destroy("nosuch"), xl.restore_paused("/nosuch.img", 60))
     play.do(
         "xen1", lvm.create("vg", "web1-root", 4194304, "xr.x"), lvm.remove("vg", "nosuch"), drbd.up("nosuch")
