@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.config import load_config
 from reconciler.errors import InputError, ParseError, SourceError
 from reconciler.execution import guard
@@ -187,6 +187,7 @@ TARGETS: dict[str, Target] = {
     "config": read_config,
     "xl": tool(xl),
     "lvm": tool(lvm),
+    "dm": tool(dm),
     "drbd": tool(drbd),
     "files": tool(files),
     "guard": ask_guard,
@@ -210,7 +211,7 @@ def seeds(name: str) -> list[bytes]:
 
 
 def _given(name: str) -> Iterator[bytes]:
-    modules = {"xl": xl, "lvm": lvm, "drbd": drbd, "files": files}
+    modules = {"dm": dm, "xl": xl, "lvm": lvm, "drbd": drbd, "files": files}
     if name in modules:
         yield from tool_seeds(modules[name])
     elif name == "documents":

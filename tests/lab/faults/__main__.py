@@ -3,7 +3,8 @@
 Moves start from a snapshot taken at the beginning of a step, with the daemon's journal of that moment, and
 meet their fault in that step and, as long as they go on, in every later one. What was seen is added to a
 file of this folder, with the commit it was seen on; a cell that is in it already is not run again, so a
-run can be stopped and continued: remove its line to see it anew. Two labs can share the faults.
+run can be stopped and continued: remove its line to see it anew. Two labs can share the faults. What both
+ways of attaching have in common is seen in moves that pivot.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.lab.lab import Lab
 
 from .cell import Row
 from .drive import Drive
-from .matrix import GO, TURNING, WORDS, Cell, Fault, acting, cells_of, table
+from .matrix import GO, RECIPES, TURNING, WORDS, Cell, Fault, all_cells, cells_of, rows, table
 from .walk import Walk
 
 SEEN = Path(__file__).with_name("seen.jsonl")
@@ -54,25 +55,23 @@ def version() -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
-def write_table(rows: list[Row], path: Path) -> None:
+def write_table(seen: list[Row], path: Path) -> None:
     words = "".join(f"- **{fault.value}**: {WORDS[fault]}\n" for fault in Fault)
-    bad = sum(bool(row["problems"]) for row in rows)
-    wanted = sum(len(cells_of(name)) for name in acting())
-    commits = ", ".join(sorted({str(row["commit"]) for row in rows}))
-    said = f"{len(rows)} of {wanted} cells seen, {bad} with problems; on {commits or 'no commit'}.\n\n"
-    path.write_text(f"{HEAD}{said}{words}\n{table(rows)}")
+    bad = sum(bool(row["problems"]) for row in seen)
+    commits = ", ".join(sorted({str(row["commit"]) for row in seen}))
+    whole = len(all_cells())
+    said = f"{len(seen)} of {whole} cells seen, {bad} with problems; on {commits or 'no commit'}.\n\n"
+    path.write_text(f"{HEAD}{said}{words}\n{table(seen)}")
 
 
-def batches(wanted: Callable[[Fault, str], bool]) -> Iterator[list[Cell]]:
+def batches(order: Sequence[str], wanted: Callable[[Cell], bool]) -> Iterator[list[Cell]]:
     """What to walk next, the first cell of each first. Ask again after each: walks end where they like."""
-    order = acting()
 
     def left(fault: Fault, names: Sequence[str]) -> list[Cell]:
-        return [
-            cell for name in names for cell in cells_of(name) if cell.fault is fault and wanted(fault, name)
-        ]
+        cells = (cell for name in names for cell in cells_of(name) if cell.fault is fault)
+        return [cell for cell in cells if wanted(cell)]
 
-    go = order.index(GO)
+    go = order.index(GO) if GO in order else len(order)
     for fault in Fault:
         while fault not in TURNING and (cells := left(fault, order)):
             yield cells
@@ -85,6 +84,17 @@ def batches(wanted: Callable[[Fault, str], bool]) -> Iterator[list[Cell]]:
             yield cells
 
 
+def run(attach: str, wanted: Callable[[Cell], bool]) -> Iterator[list[Row]]:
+    """All that is wanted of one recipe, walk by walk, in a lab of its own."""
+    with Lab(2) as lab, tempfile.TemporaryDirectory() as folder:
+        drive = Drive(lab, Path(folder), attach)
+        try:
+            for cells in batches(rows(attach), wanted):
+                yield Walk(drive, drive.before(drive.acting.index(cells[0].step)), cells).run()
+        finally:
+            drive.close()
+
+
 def main() -> int:
     """Run what is wanted; exit status 1 if a cell has a problem."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab.faults", description=__doc__)
@@ -94,27 +104,25 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     faults = listed(given.faults, [fault.value for fault in Fault], "fault")
-    names = listed(given.steps, list(acting()), "step")
+    names = listed(given.steps, [name for attach in RECIPES for name in rows(attach)], "step")
     done, bad, commit = {(row["step"], row["fault"]) for row in read(given.rows)}, 0, version()
 
-    def wanted(fault: Fault, step: str) -> bool:
-        return fault.value in faults and step in names and (step, fault.value) not in done
+    def wanted(cell: Cell) -> bool:
+        fault = cell.fault.value
+        return fault in faults and cell.step in names and (cell.step, fault) not in done
 
-    with Lab(2) as lab, tempfile.TemporaryDirectory() as folder:
-        drive = Drive(lab, Path(folder))
-        try:
-            for cells in batches(wanted):
-                rows = Walk(drive, drive.before(acting().index(cells[0].step)), cells).run()
-                for row in rows:
-                    done.add((row["step"], row["fault"]))
-                    bad += bool(row["problems"])
-                    with given.rows.open("a") as file:
-                        file.write(json.dumps({**row, "commit": commit}) + "\n")
-                    said = f"{row['step']}:{row['fault']} {row['end']} {row['reason']} ({row['took_s']} s)"
-                    print(time.strftime("%H:%M:%S"), said, row["problems"] or row["detail"], flush=True)
-                write_table(read(given.rows), given.out)
-        finally:
-            drive.close()
+    for attach in RECIPES:
+        if not any(wanted(cell) for name in rows(attach) for cell in cells_of(name)):
+            continue
+        for seen in run(attach, wanted):
+            for row in seen:
+                done.add((row["step"], row["fault"]))
+                bad += bool(row["problems"])
+                with given.rows.open("a") as file:
+                    file.write(json.dumps({**row, "commit": commit}) + "\n")
+                said = f"{row['step']}:{row['fault']} {row['end']} {row['reason']} ({row['took_s']} s)"
+                print(time.strftime("%H:%M:%S"), said, row["problems"] or row["detail"], flush=True)
+            write_table(read(given.rows), given.out)
     print(f"{given.out}: {bad} cells of this run have problems")
     return 1 if bad else 0
 

@@ -14,7 +14,7 @@ from tests.lab.lab import Lab
 from tests.lab.moving import MOVE_S, in_place
 from tests.site import Site
 
-from .matrix import WAITING, acting
+from .matrix import WAITING, acting, steps
 from .watch import Watch
 
 
@@ -29,17 +29,18 @@ class Stage:
 class Drive:
     """One lab and one site, put back together to the same moment as often as wanted."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
+    def __init__(self, lab: Lab, folder: Path, attach: str) -> None:
         self.lab = lab
+        self.steps, self.acting = steps(attach), acting(attach)
         self.folder = folder
         (folder / "site").mkdir(parents=True)
         self.site = Site(folder / "site", lab.hosts, lab.key_file, lab.known_hosts, domain_retry_s=3600)
         self.watch = Watch(self.site)
-        self.site.place(web1="xen1")
+        self._place("xen1", attach)
         self.site.start()
         self.site.wait("web1 in place on xen1", in_place("xen1"), 300)
         assert self.site.stop() == 0
-        self.site.place(web1="xen2")
+        self._place("xen2", attach)
         self.start = self._stage = self._keep("guest")
         self._at = 0
 
@@ -74,9 +75,9 @@ class Drive:
         self.lab.snapshot(name)
         return self._keep(name)
 
-    def scout(self, stage: Stage, steps: Sequence[str]) -> None:
+    def scout(self, stage: Stage, names: Sequence[str]) -> None:
         """Learn what steps are going to do, by seeing the rest of the move once, undisturbed."""
-        if all(step in self.watch.known for step in steps if step not in WAITING):
+        if all(step in self.watch.known for step in names if step not in WAITING):
             return
         self.restore(stage)
         self.site.start()
@@ -88,7 +89,7 @@ class Drive:
         if self._at > index:
             self._forget()
         if self._at < index:
-            stage = self.on_to(self._stage, acting()[index - 1])
+            stage = self.on_to(self._stage, self.acting[index - 1])
             self._forget()
             self._stage, self._at = stage, index
         return self._stage
@@ -98,6 +99,10 @@ class Drive:
             shutil.rmtree(self._stage.kept)
             self.lab.forget(self._stage.name)
         self._stage, self._at = self.start, 0
+
+    def _place(self, host: str, attach: str) -> None:
+        self.site.write("domains.yaml", f"domains:\n  web1: {{host: {host}, policy: {{attach: {attach}}}}}\n")
+        self.site.commit(f"web1 to {host}")
 
     def _keep(self, name: str) -> Stage:
         kept = self.folder / name

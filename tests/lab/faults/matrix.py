@@ -64,14 +64,24 @@ class Cell:
         return f"{self.step}:{self.fault.value}"
 
 
-def steps() -> tuple[str, ...]:
+RECIPES = {"pivot": recipe.PIVOT_MOVE, "suspend": recipe.MOVE}
+"""By what the domain's policy says of attach."""
+
+
+def steps(attach: str) -> tuple[str, ...]:
     """All steps of a move, in order."""
-    return tuple(step.name for step in recipe.MOVE)
+    return tuple(step.name for step in RECIPES[attach])
 
 
-def acting() -> tuple[str, ...]:
-    """The steps that have a row."""
-    return tuple(name for name in steps() if name not in SILENT)
+def acting(attach: str) -> tuple[str, ...]:
+    """The steps at which a fault can be made."""
+    return tuple(name for name in steps(attach) if name not in SILENT)
+
+
+def rows(attach: str) -> tuple[str, ...]:
+    """The steps that have a row of this recipe: what both have is seen in the pivot's."""
+    taken = () if attach == "pivot" else acting("pivot")
+    return tuple(name for name in acting(attach) if name not in taken)
 
 
 def cells_of(step: str) -> tuple[Cell, ...]:
@@ -79,9 +89,14 @@ def cells_of(step: str) -> tuple[Cell, ...]:
     return tuple(Cell(step, fault) for fault in Fault if not (step in WAITING and fault is Fault.TOOL))
 
 
+def all_cells() -> tuple[Cell, ...]:
+    """The whole matrix."""
+    return tuple(cell for attach in RECIPES for name in rows(attach) for cell in cells_of(name))
+
+
 def phase_of(name: str) -> Phase:
     """The phase of a step of a move."""
-    return next(step.phase for step in recipe.MOVE if step.name == name)
+    return next(step.phase for move in RECIPES.values() for step in move if step.name == name)
 
 
 def expected(cell: Cell) -> frozenset[str]:
@@ -109,11 +124,11 @@ def _ends(cell: Cell) -> frozenset[str]:
             return frozenset({MOVED, BACK})
 
 
-def table(rows: list[dict[str, object]]) -> str:
+def table(seen: list[dict[str, object]]) -> str:
     """A Markdown table: steps down, faults across; an end that was not expected is set in bold."""
-    order = {name: index for index, name in enumerate(steps())}
-    found = {(row["step"], row["fault"]): row for row in rows}
-    names = sorted({str(row["step"]) for row in rows}, key=lambda name: order[name])
+    order = {cell.step: index for index, cell in enumerate(all_cells())}
+    found = {(row["step"], row["fault"]): row for row in seen}
+    names = sorted({str(row["step"]) for row in seen}, key=lambda name: order[name])
     lines = ["| step | " + " | ".join(fault.value for fault in Fault) + " |", "|---" * (len(Fault) + 1) + "|"]
     for name in names:
         cells = [_word(found.get((name, fault.value)), Cell(name, fault)) for fault in Fault]

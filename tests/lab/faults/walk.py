@@ -21,7 +21,7 @@ from tests.lab.records import repeated
 from .cell import HELD_S, NEVER, Row, ended, judge, main_command, running
 from .drive import Drive, Stage
 from .inject import ARMED, FULL_S, fail_once, fill, heal, inject, inner, unmet
-from .matrix import MOVED, ON, WAITING, Cell, Fault, expected, steps
+from .matrix import MOVED, ON, WAITING, Cell, Fault, expected
 from .watch import NotSeen
 
 
@@ -154,7 +154,7 @@ class Walk:
         record = self.drive.watch.record()
         if record is None:
             return Where.BEFORE
-        now, order = record.progress, steps()
+        now, order = record.progress, self.drive.steps
         if now.status is not Status.HELD:
             self.held_since_s = None
         elif self.held_since_s is None:
