@@ -104,7 +104,7 @@ def test_sigterm_ends_between_steps_and_the_next_start_goes_on(site: Site, fleet
     assert fleet.violations() == []
 
 
-@pytest.mark.parametrize("step", ["attach-suspend", "ship", "target-restore", "source-volumes-removed"])
+@pytest.mark.parametrize("step", ["source-pivot", "ship", "target-restore", "source-volumes-removed"])
 def test_a_killed_daemon_is_followed_by_one_that_goes_on(site: Site, fleet: Handle, step: str) -> None:
     fleet.live.speed = 5.0
     site.place(web1="xen2")
