@@ -91,13 +91,13 @@ def create(name: str, lines: Lines) -> Command:
 def swap(name: str, lines: Lines) -> tuple[Command, ...]:
     """Put a device, open or not, on another table.
 
-    The suspension waits for I/O under way and holds back what comes. File systems are not frozen: the one
-    on it, if any, is the guest's.
+    With a table loaded, the kernel's resume suspends by itself: it waits for I/O under way and holds back
+    what comes, exchanges the tables and lets it go on (dm-ioctl.c, do_resume). So nobody who dies in between
+    can leave the device waiting. File systems are not frozen: the one on it, if any, is the guest's.
     """
     return (
         Command(("dmsetup", "load", name), stdin=_text(lines)),
-        Command(("dmsetup", "suspend", "--noudevsync", "--nolockfs", name), timeout_s=60),
-        Command(("dmsetup", "resume", "--noudevsync", name), timeout_s=60),
+        Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", name), timeout_s=60),
     )
 
 

@@ -139,10 +139,8 @@ def _plain(order: Order, lost: str) -> Iterator[Line]:
     on_source = ssh(order.host(Side.SOURCE))
     for disk in order.disks:
         path, name = disk.backing(Side.SOURCE), disk.mapped
-        swap = f"dmsetup table {disk.lower_name} | dmsetup load {name} && dmsetup suspend --nolockfs {name}"
-        yield Line(
-            f"{lost}put {path} back on its extents", on_source(shlex.quote(f"{swap}; dmsetup resume {name}"))
-        )
+        swap = f"dmsetup table {disk.lower_name} | dmsetup load {name} && dmsetup resume --nolockfs {name}"
+        yield Line(f"{lost}put {path} back on its extents", on_source(shlex.quote(swap)))
         yield Line(f"{lost}and let its name mean it again", on_source(f"ln -sfn {path} {disk.link}"))
 
 

@@ -176,10 +176,9 @@ def pivot(play: Play, sizes: dict[str, int]) -> None:
     play.do("xen1", dm.swap(names[0], over[names[0]])[0])  # refused: DRBD is Secondary
     play.do("xen1", drbd.force_primary(RESOURCE))
     for name in names:
-        load, suspend, resume = dm.swap(name, over[name])
-        play.do("xen1", load, suspend)
+        play.do("xen1", Command(("dmsetup", "suspend", "--noudevsync", "--nolockfs", name)))
         play.see("xen1", dm.SUSPENDED)
-        play.do("xen1", resume)
+        play.do("xen1", *dm.swap(name, over[name]))
     play.see("xen1", *seen)
     play.do("xen1", drbd.secondary(RESOURCE), drbd.down(RESOURCE), dm.remove(f"xr-{names[0]}"))  # in use
     play.see("xen1", *seen)

@@ -7,7 +7,6 @@ import pytest
 from reconciler.moves import attach, recipe
 from tests.simulation.campaign.run import Outcome, Run
 
-
 RECIPES = {
     "move": ("MOVE", "held open by someone"),
     "pivot": ("PIVOT_MOVE", "is mounted in a guest domain"),
