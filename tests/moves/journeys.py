@@ -13,9 +13,15 @@ from tests.planning.test_planner import PROVISION
 
 
 def move(**changes: Any) -> Order:
+    """One that suspends the domain to attach."""
     order = plan(situation(running())).items[0].order
     assert order is not None
     return replace(order, config_text="name = 'web1'\n", **{"attach": Attach.SUSPEND, **changes})
+
+
+def pivot_move(**changes: Any) -> Order:
+    """What a plan makes of it unless told otherwise."""
+    return move(attach=Attach.PIVOT, **changes)
 
 
 def provision() -> Order:

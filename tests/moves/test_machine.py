@@ -11,7 +11,7 @@ from reconciler.model.command import Answer, Command, NoAnswer, Skip, Skipped
 from reconciler.model.move import Direction, Progress, Reason, Status
 from reconciler.moves import guards, machine, recipe
 from reconciler.moves.step import DONE, READY, Mark, Verdict, in_doubt, wait, wrong
-from tests.moves.journeys import at, back, move, provision
+from tests.moves.journeys import at, back, move, pivot_move, provision
 from tests.planning.site import NOW
 
 ORDER = move()
@@ -273,9 +273,9 @@ def test_turning_back_on_request() -> None:
 
 
 def test_names_of_steps_are_unique() -> None:
-    for order in (ORDER, provision()):
+    for order in (ORDER, pivot_move(), provision()):
         for direction in Direction:
-            names = [step.name for step in recipe.steps(order.kind, direction)]
+            names = [step.name for step in recipe.steps(order, direction)]
             assert len(names) == len(set(names))
     with pytest.raises(KeyError):
         recipe.find(ORDER, Direction.FORWARD, "of another version")

@@ -15,7 +15,8 @@ from reconciler.commands import xl
 from reconciler.desk import Desk
 from reconciler.errors import InputError
 from reconciler.model.facts import DomainSeen, DomainState, View
-from reconciler.model.move import Direction, Kind, Order, Phase, Progress, Reason, Side, Status
+from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Side, Status
+from reconciler.model.placement import Attach
 from reconciler.model.request import Answered, Hold, Request, Result, Verb
 from reconciler.moves import machine, recipe
 from reconciler.moves.authority import Holder, holder, may_rest
@@ -29,14 +30,17 @@ from tests.report import factory
 from tests.report.factory import START, Story
 from tests.report.test_advice import SECTIONS
 
-ORDERS = (factory.order(), factory.provision())
+PIVOT = replace(factory.order(), attach=Attach.PIVOT)
+MOVES = (factory.order(), PIVOT)
+ORDERS = (*MOVES, factory.provision())
+ATTACHING = ("suspend", "pivot")
 NOW = START + datetime.timedelta(hours=1)
 
 
 def forward(order: Order) -> Iterator[Progress]:
     """At every step, before and after its intent."""
     tried: frozenset[str] = frozenset()
-    for step in recipe.steps(order.kind, Direction.FORWARD):
+    for step in recipe.steps(order, Direction.FORWARD):
         at = replace(machine.begin(order, START), step=step.name)
         yield replace(at, tried=tried)
         tried |= {step.name}
@@ -47,7 +51,7 @@ def back(order: Order) -> Iterator[Progress]:
     """At every step of the way back, from every step forward that has one."""
     for before in forward(order):
         turned = machine.turn_back(order, before, Reason.STEP_FAILED, "why", START)
-        for step in recipe.steps(order.kind, Direction.BACK):
+        for step in recipe.steps(order, Direction.BACK):
             if turned is not None:
                 yield replace(turned, step=step.name)
             elif holder(order, before) is Holder.NOBODY:  # never ran there, the target said
@@ -95,8 +99,8 @@ def test_every_place_is_explained_with_authority_safety_and_commands() -> None:
     assert count > 10_000
 
 
-def test_the_truth_is_where_the_table_of_authority_says() -> None:
-    order = ORDERS[0]
+@pytest.mark.parametrize("order", MOVES, ids=ATTACHING)
+def test_the_truth_is_where_the_table_of_authority_says(order: Order) -> None:
     for progress in forward(order):
         phase = recipe.find(order, Direction.FORWARD, progress.step).phase
         if phase is Phase.SETTLE:
@@ -134,9 +138,19 @@ def test_abort_is_allowed_exactly_where_the_source_holds_the_truth() -> None:
             assert (again.result, again.progress) == (Result.DONE, None)
 
 
-def test_a_hold_never_keeps_a_domain_suspended(journal: Journal) -> None:
-    order = ORDERS[0]
-    for number, step in enumerate(recipe.steps(Kind.MOVE, Direction.FORWARD)):
+SUSPENDED = {"attach-flip", "attach-unpause"}
+"""In attach, after its suspension."""
+
+
+@pytest.mark.parametrize(
+    ("order", "rests", "never"),
+    [(MOVES[0], "attach-drop-image", SUSPENDED), (PIVOT, "source-pivot", set())],
+    ids=ATTACHING,
+)
+def test_a_hold_never_keeps_a_domain_suspended(
+    journal: Journal, order: Order, rests: str, never: set[str]
+) -> None:
+    for number, step in enumerate(recipe.steps(order, Direction.FORWARD)):
         for sent in (False, True):
             story = Story(journal, replace(order, domain=f"web{number}{sent}")).until(step.name)
             if sent:
@@ -144,12 +158,13 @@ def test_a_hold_never_keeps_a_domain_suspended(journal: Journal) -> None:
             frozen = timings(story.record, story.events).frozen
             assert not (frozen and may_rest(order, story.progress)), (step.name, sent)
     for progress in back(order):
-        names = [step.name for step in recipe.steps(Kind.MOVE, Direction.BACK)]
+        names = [step.name for step in recipe.steps(order, Direction.BACK)]
         runs = names.index(progress.step) > names.index("back-source-unpause")
         assert runs or not may_rest(order, progress)
     resting = {p.step for p in forward(order) if may_rest(order, p)}
-    assert {"sync", "cutover-suspend", "source-drbd-down", "attach-drop-image"} <= resting
-    assert not resting & {"attach-flip", "attach-unpause", "ship", "go", "target-runs", "target-autostart"}
+    assert {"sync", "cutover-suspend", "source-drbd-down", rests} <= resting
+    assert not resting & {*never, "ship", "go", "target-runs", "target-autostart"}
+    assert never <= {p.step for p in forward(order)}
 
 
 def test_hold_and_resume() -> None:
