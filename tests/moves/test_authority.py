@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.model.move import Direction, Kind, Order, Progress, Reason, Status
+from reconciler.model.move import Direction, Order, Progress, Reason, Status
 from reconciler.moves import recipe
 from reconciler.moves.authority import Holder, holder, may_rest, untouchable
-from tests.moves.journeys import at, back, move, provision
+from tests.moves.journeys import at, back, move, pivot_move, provision
 
-MOVE, NEW = move(), provision()
+MOVE, PIVOT, NEW = move(), pivot_move(), provision()
 SOURCE, TARGET, NOBODY, NO_COPY = Holder.SOURCE, Holder.TARGET, Holder.NOBODY, Holder.NO_COPY
 
 FORWARD = {  # step: (who holds the truth before its intent, who after, may it rest before, and after)
@@ -71,31 +71,104 @@ BACK = {  # step: (who holds the truth once GO was tried, may it rest)
 }
 
 
+PIVOT_FORWARD = {
+    "take-epoch": (SOURCE, SOURCE, True, True),
+    "source-drbd-copies": (SOURCE, SOURCE, True, True),
+    "source-metadata": (SOURCE, SOURCE, True, True),
+    "source-lower": (SOURCE, SOURCE, True, True),
+    "source-resource-file": (SOURCE, SOURCE, True, True),
+    "source-drbd-up": (SOURCE, SOURCE, True, True),
+    "source-drbd-primary": (SOURCE, SOURCE, True, True),
+    "source-pivot": (SOURCE, SOURCE, True, True),
+    "target-volumes": (SOURCE, SOURCE, True, True),
+    "target-resource-file": (SOURCE, SOURCE, True, True),
+    "source-resource-file-again": (SOURCE, SOURCE, True, True),
+    "target-drbd-up": (SOURCE, SOURCE, True, True),
+    "target-links": (SOURCE, SOURCE, True, True),
+    "target-config": (SOURCE, SOURCE, True, True),
+    "connect": (SOURCE, SOURCE, True, True),
+    "sync": (SOURCE, SOURCE, True, True),
+    "cutover-ready": (SOURCE, SOURCE, True, True),
+    "source-autostart-off": (SOURCE, SOURCE, True, True),
+    "source-flip": (SOURCE, SOURCE, True, True),
+    "cutover-suspend": (SOURCE, SOURCE, True, False),
+    "ship": (SOURCE, SOURCE, False, False),
+    "source-demote": (SOURCE, SOURCE, False, False),
+    "target-drbd-down": (SOURCE, SOURCE, False, False),
+    "target-flip": (SOURCE, SOURCE, False, False),
+    "target-restore": (SOURCE, SOURCE, False, False),
+    "go": (SOURCE, NOBODY, False, False),
+    "target-runs": (TARGET, TARGET, False, False),
+    "target-autostart": (TARGET, TARGET, False, False),
+    "target-runs-on": (TARGET, TARGET, False, False),
+    "source-drbd-down": (TARGET, TARGET, True, True),
+    "source-links-removed": (TARGET, TARGET, True, True),
+    "source-volumes-removed": (TARGET, TARGET, True, True),
+    "source-image-removed": (TARGET, TARGET, True, True),
+    "target-image-removed": (TARGET, TARGET, True, True),
+    "target-leftovers": (TARGET, TARGET, True, True),
+}
+PIVOT_BACK = {
+    "back-target-fence": (NOBODY, False),
+    "back-target-destroyed": (NOBODY, False),
+    "back-source-fence": (SOURCE, False),
+    "back-source-plain": (SOURCE, False),
+    "back-source-wrong-destroyed": (SOURCE, False),
+    "back-source-drbd-down": (SOURCE, False),
+    "back-source-flip": (SOURCE, False),
+    "back-source-restore": (SOURCE, False),
+    "back-source-unpause": (SOURCE, False),
+    "back-source-autostart": (SOURCE, False),
+    "back-source-leftovers": (SOURCE, True),
+    "back-target-fence-late": (SOURCE, True),
+    "back-target-drbd-down": (SOURCE, True),
+    "back-target-cleaned": (SOURCE, True),
+    "back-source-still": (SOURCE, True),
+}
+FORWARDS = ((MOVE, FORWARD), (PIVOT, PIVOT_FORWARD))
+BACKS = ((MOVE, FORWARD, BACK), (PIVOT, PIVOT_FORWARD, PIVOT_BACK))
+
+
 def test_the_tables_name_every_step() -> None:
-    for table, way in ((FORWARD, Direction.FORWARD), (BACK, Direction.BACK)):
-        assert list(table) == [step.name for step in recipe.steps(Kind.MOVE, way)]
+    for order, forward, backward in BACKS:
+        for table, way in ((forward, Direction.FORWARD), (backward, Direction.BACK)):
+            assert list(table) == [step.name for step in recipe.steps(order, way)]
 
 
-@pytest.mark.parametrize("step", FORWARD)
-def test_forward(step: str) -> None:
-    names = list(FORWARD)
+@pytest.mark.parametrize(
+    ("order", "names", "step", "expected"),
+    [
+        pytest.param(order, list(table), step, expected, id=f"{order.attach.value}-{step}")
+        for order, table in FORWARDS
+        for step, expected in table.items()
+    ],
+)
+def test_forward(order: Order, names: list[str], step: str, expected: tuple[object, ...]) -> None:
     before = at(step, *names[: names.index(step)])
     after = replace(before, tried=before.tried | {step})
-    found = holder(MOVE, before), holder(MOVE, after), may_rest(MOVE, before), may_rest(MOVE, after)
-    assert found == FORWARD[step]
+    found = holder(order, before), holder(order, after), may_rest(order, before), may_rest(order, after)
+    assert found == expected
 
 
-@pytest.mark.parametrize("step", BACK)
-def test_back(step: str) -> None:
-    tried = list(FORWARD)[: list(FORWARD).index("go")]
-    assert holder(MOVE, back(step, *tried)) is SOURCE, "GO was not tried: the source has the truth all along"
-    assert (holder(MOVE, back(step, *tried, "go")), may_rest(MOVE, back(step, *tried))) == BACK[step]
+@pytest.mark.parametrize(
+    ("order", "names", "step", "expected"),
+    [
+        pytest.param(order, list(forward), step, expected, id=f"{order.attach.value}-{step}")
+        for order, forward, table in BACKS
+        for step, expected in table.items()
+    ],
+)
+def test_back(order: Order, names: list[str], step: str, expected: tuple[object, ...]) -> None:
+    tried = names[: names.index("go")]
+    assert holder(order, back(step, *tried)) is SOURCE, "GO was not tried: the source has the truth all along"
+    assert (holder(order, back(step, *tried, "go")), may_rest(order, back(step, *tried))) == expected
 
 
 def test_the_ends() -> None:
-    tried = tuple(FORWARD)
-    assert holder(MOVE, at("target-leftovers", *tried, status=Status.MOVED)) is TARGET
-    assert holder(MOVE, back("back-source-still", *tried, status=Status.BACK)) is SOURCE
+    for order, table in FORWARDS:
+        tried = tuple(table)
+        assert holder(order, at("target-leftovers", *tried, status=Status.MOVED)) is TARGET
+        assert holder(order, back("back-source-still", *tried, status=Status.BACK)) is SOURCE
     assert holder(NEW, at("new-untagged", "start", status=Status.MOVED)) is TARGET
     assert holder(NEW, at("new-untagged", status=Status.MOVED)) is TARGET, "the start was found done"
 
@@ -117,7 +190,7 @@ def test_a_new_domain(progress: Progress, expected: Holder) -> None:
     assert may_rest(NEW, progress)
 
 
-@pytest.mark.parametrize("order", [MOVE, NEW])
+@pytest.mark.parametrize("order", [MOVE, PIVOT, NEW])
 @pytest.mark.parametrize("reason", Reason)
 def test_what_only_a_person_decides(order: Order, reason: Reason) -> None:
     held = at("take-epoch", status=Status.HELD, reason=reason)
@@ -131,3 +204,5 @@ def test_a_step_of_another_version_is_an_error() -> None:
     for call in (holder, may_rest):
         with pytest.raises(KeyError, match="of another version"):
             call(MOVE, back("of another version", "go"))
+    with pytest.raises(KeyError, match="attach-suspend"):
+        may_rest(PIVOT, at("attach-suspend"))
