@@ -1,7 +1,8 @@
 """What each step sends, word for word, to whom and with which time-out: `commands.txt` beside this file.
 
 The world that follows is the simulator's and the lab's to judge. This says that nothing else is sent than
-what was read there by a person. `python -m tests.moves.test_commands` writes the file anew.
+what was read there by a person. A move by pivot has a part of its own, of what only it does or does from
+other tables. `python -m tests.moves.test_commands` writes the file anew.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from reconciler.model.move import Direction, Order, Progress
 from reconciler.model.placement import DiskSource
 from reconciler.moves import recipe
 from tests.moves.journeys import at, back
+from tests.moves.test_pivot import ALONE, DRBD, EXTENTS, LOWER, NOTHING, ON_DRBD, PIVOT, only, over
 from tests.moves.test_steps import (
     BESIDE,
     GO_S,
@@ -127,6 +129,40 @@ def backward() -> Iterator[Case]:
     yield back("back-target-cleaned"), S, there
 
 
+def pivoting() -> Iterator[Case]:
+    no_file = changed(S, files.text_of("/etc/drbd.d/xr-web1.res"), None)
+    plain = over(with_res(S, res()), EXTENTS, LOWER)
+    alone = res(Role.SECONDARY, Role.UNKNOWN, connection=Connection.CONNECTING)
+    diskless = res(Role.SECONDARY, volume={"disk": DiskState.DISKLESS})
+    still = has(ON_DRBD, None)
+    left = changed(over(RUNS_S, EXTENTS, LOWER), lvm.VOLUMES, (*S.get(lvm.VOLUMES), *METADATA))
+    yield at("source-lower"), S, T
+    yield at("source-lower"), over(S, EXTENTS, only("data", LOWER)), T
+    yield at("source-resource-file"), no_file, T
+    yield at("target-resource-file"), S, changed(T, files.text_of("/etc/drbd.d/xr-web1.res"), None)
+    yield at("source-resource-file-again"), no_file, T
+    yield at("source-drbd-up"), S, T
+    yield at("source-drbd-up"), with_res(S, diskless), T
+    yield at("source-drbd-primary"), with_res(S, alone), T
+    yield at("source-pivot"), plain, T
+    yield at("source-pivot"), over(plain, EXTENTS, only("root", DRBD)), T
+    yield at("source-flip"), RUNS_S, T
+    yield at("source-demote"), still, BESIDE
+    yield at("source-demote"), over(still, DRBD, only("root", NOTHING)), BESIDE
+    yield at("source-demote"), over(still, NOTHING), BESIDE
+    yield at("source-volumes-removed"), has(over(left, NOTHING, LOWER), None), RUNS_T
+    yield at("source-volumes-removed"), has(changed(over(S, LOWER), lvm.VOLUMES, ()), None), RUNS_T
+    yield back("back-source-plain"), ON_DRBD, T
+    yield back("back-source-plain"), ALONE, T
+    yield back("back-source-plain"), over(ALONE, EXTENTS, LOWER, only("data", NOTHING)), T
+    for on in ("drbd", "else"):
+        wrong_copy = images(has(S, PAUSED, on=on), cutover=9)
+        yield back("back-source-wrong-destroyed", "cutover-suspend"), wrong_copy, T
+    yield back("back-source-drbd-down"), with_res(RUNS_S, res()), T
+    yield back("back-source-flip"), links(RUNS_S, "drbd"), T
+    yield back("back-source-leftovers"), filed(images(left, cutover=9)), T
+
+
 def new() -> Iterator[tuple[Case, Order]]:
     nowhere, source = empty("xen2"), empty("xen1")
     marked = [replace(v, tags=v.tags | {"xr.populated"}) for v in MADE.get(lvm.VOLUMES)]
@@ -166,9 +202,11 @@ def told() -> str:
     lines = []
     for (progress, source, target), order in (
         *((case, ORDER) for case in (*forward(), *backward())),
+        *((case, PIVOT) for case in pivoting()),
         *new(),
     ):
-        lines.append(f"{progress.step} {' '.join(sorted(progress.tried))}".rstrip())
+        way = "pivot: " if order.pivots else ""
+        lines.append(f"{way}{progress.step} {' '.join(sorted(progress.tried))}".rstrip())
         for side, command in acts(progress, source, target, order):
             lines.append(
                 f"  {side.value} {order.host(side).name} {command.timeout_s:g}s: {' '.join(command.argv)}"
@@ -183,10 +221,25 @@ def test_every_step_sends_what_is_written_down() -> None:
 
 def test_nothing_is_left_out() -> None:
     waits = {"sync", "cutover-ready", "target-runs-on", "back-source-still"}
-    shown = {line.split()[0] for line in FILE.read_text().splitlines() if line[0] != " "}
-    for order in (ORDER, NEW):
+    heads = [line for line in FILE.read_text().splitlines() if line[0] != " "]
+    shown = {line.removeprefix("pivot: ").split()[0] for line in heads}
+    for order in (ORDER, PIVOT, NEW):
         for way in Direction:
-            assert {step.name for step in recipe.steps(order.kind, way)} <= shown | waits
+            assert {step.name for step in recipe.steps(order, way)} <= shown | waits
+    pivots = {line.split()[1] for line in heads if line.startswith("pivot: ")}
+    assert pivots == {case[0].step for case in pivoting()}
+
+
+def test_a_pivot_sends_the_same_as_the_other_way_where_nothing_else_is_written_down() -> None:
+    own = {progress.step for progress, *_ in pivoting()}
+    known = {step.name for way in Direction for step in recipe.steps(PIVOT, way)}
+    compared = set()
+    for progress, source, target in (*forward(), *backward()):
+        if progress.step in known - own and "attach-suspend" not in progress.tried:
+            compared.add(progress.step)
+            assert acts(progress, source, target, PIVOT) == acts(progress, source, target, ORDER)
+    waits = {"sync", "cutover-ready", "target-runs-on", "back-source-still"}
+    assert compared == known - own - waits
 
 
 if __name__ == "__main__":
