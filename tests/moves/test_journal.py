@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from reconciler.errors import JournalError
 from reconciler.model.move import Direction, Reason, Status
+from reconciler.model.placement import Attach
 from reconciler.moves.journal import Event, EventKind, Journal, Record
 from tests.moves.journeys import at, back, move, provision
 from tests.planning.site import NOW
@@ -189,3 +191,15 @@ def test_a_journal_from_before_claims_were_kept_is_read(journal: Journal, path: 
         older.execute("DROP TABLE accepted")
     assert reread(path).accepted() == {}
     assert Journal(path).accepted() == {}
+
+
+def test_an_order_from_before_there_was_a_choice_is_one_by_suspension(journal: Journal, path: Path) -> None:
+    order = move(attach=Attach.PIVOT)
+    journal.begin(order, at("sync"), NOW)
+    assert reread(path).active()[0].order == order
+    with sqlite3.connect(path) as older:
+        ((text,),) = older.execute("SELECT order_json FROM moves")
+        kept = json.loads(text)
+        assert kept.pop("attach") == "pivot"
+        older.execute("UPDATE moves SET order_json = ?", (json.dumps(kept),))
+    assert reread(path).active()[0].order.attach is Attach.SUSPEND
