@@ -1,0 +1,201 @@
+"""device-mapper: tables and states, whole and cut, and the commands that exchange a table."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.commands import dm
+from reconciler.errors import ParseError
+from reconciler.model.command import Answer, Command
+from tests.commands.captured import answer, cuts, names
+
+TABLES = names("dm-1.02-table")
+
+
+def suspended() -> Answer:
+    """What is asked for of `dmsetup info`: two of the captured columns."""
+    rows = (line.split(":") for line in answer("dm-1.02-info-columns").stdout.splitlines())
+    return Answer(0, "".join(f"{row[0]}:{row[-1]}\n" for row in rows), "")
+
+
+def test_tables() -> None:
+    assert dm.parse_tables(answer("dm-1.02-table")) == {
+        "vg-web1--data": ("0 270336 linear 254:16 141312",),
+        "vg-web1--root": ("0 139264 linear 254:16 2048",),
+    }
+    assert list(dm.parse_tables(answer("dm-1.02-table-drbd"))) == [
+        "vg-web1--data",
+        "vg-web1--data_meta",
+        "vg-web1--root",
+        "vg-web1--root_meta",
+    ]
+    assert dm.parse_tables(answer("dm-1.02-table-empty")) == {}
+    assert dm.parse_tables(Answer(0, "", "")) == {}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_cut_output_never_changes_a_table(name: str) -> None:
+    """A cut between two lines cannot be seen in the text; anywhere else the fact is unknown."""
+    whole = dm.parse_tables(answer(name))
+    for place, cut in cuts(answer(name)):
+        if cut.stdout and not cut.stdout.endswith("\n"):
+            with pytest.raises(ParseError, match=r"^dmsetup table: the last line has no end"):
+                dm.parse_tables(cut)
+        else:
+            assert dm.parse_tables(cut).items() <= whole.items(), place
+
+
+def test_tables_of_more_than_one_line_and_of_other_kinds() -> None:
+    text = (
+        "vg-a: 0 8192 linear 254:16 2048\n"
+        "vg-b: 0 16384 striped 2 128 254:16 2048 254:32 2048\n"
+        "vg-a: 8192 8192 linear 254:32 4096\n"
+        "vg-c: 0 8 error \n"
+        "vg-d: 0 8 error\n"
+        "a:b: 0  8 zero \n"
+    )
+    assert dm.parse_tables(Answer(0, text, "")) == {
+        "vg-a": ("0 8192 linear 254:16 2048", "8192 8192 linear 254:32 4096"),
+        "vg-b": ("0 16384 striped 2 128 254:16 2048 254:32 2048",),
+        "vg-c": ("0 8 error",),
+        "vg-d": ("0 8 error",),
+        "a:b": ("0 8 zero",),
+    }
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "",
+        "No devices found",
+        "vg-a",
+        "vg-a 0 8 linear 254:16 0",
+        "vg-a:0 8 linear 254:16 0",
+        "vg-a: 0 8",
+        "vg-a: x 8 linear 254:16 0",
+        "vg-a: 0 x linear 254:16 0",
+        "vg-a: -1 8 linear 254:16 0",
+        "vg-a: linear 0 8",
+    ],
+)
+def test_a_table_that_is_not_known_is_an_error(row: str) -> None:
+    for text in (f"vg-b: 0 8 error \n{row}\n", f"{row}\nvg-b: 0 8 error \n"):
+        with pytest.raises(ParseError) as caught:
+            dm.parse_tables(Answer(0, text, ""))
+        assert str(caught.value) == f"dmsetup table: cannot read {row!r}"
+
+
+def test_states() -> None:
+    assert dm.parse_suspended(suspended()) == frozenset()
+    waits = suspended().stdout.replace("root:Active", "root:Suspended")
+    assert dm.parse_suspended(Answer(0, waits, "")) == {"vg-web1--root"}
+    assert dm.parse_suspended(Answer(0, waits.replace("Active", "Suspended"), "")) == {
+        "vg-web1--root",
+        "vg-web1--data",
+    }
+    assert dm.parse_suspended(Answer(0, "a:b:Suspended\n", "")) == {"a:b"}
+    assert dm.parse_suspended(answer("dm-1.02-table-empty")) == frozenset()
+    assert dm.parse_suspended(Answer(0, "", "")) == frozenset()
+
+
+def test_states_cut() -> None:
+    waits = Answer(0, suspended().stdout.replace("Active", "Suspended"), "")
+    whole = dm.parse_suspended(waits)
+    for place, cut in cuts(waits):
+        if cut.stdout and not cut.stdout.endswith("\n"):
+            with pytest.raises(ParseError, match=r"^dmsetup info: the last line has no end"):
+                dm.parse_suspended(cut)
+        else:
+            assert dm.parse_suspended(cut) <= whole, place
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "",
+        "No devices found",
+        "vg-a",
+        "vg-a:",
+        ":Active",
+        ":Suspended",
+        "vg-a:active",
+        "vg-a:Active ",
+        "Active",
+    ],
+)
+def test_a_state_that_is_not_known_is_an_error(row: str) -> None:
+    for text in (f"vg-b:Active\n{row}\n", f"{row}\nvg-b:Active\n"):
+        with pytest.raises(ParseError) as caught:
+            dm.parse_suspended(Answer(0, text, ""))
+        assert str(caught.value) == f"dmsetup info: cannot read {row!r}"
+
+
+def test_all_columns_are_not_what_is_asked_for() -> None:
+    """The name ends at the last colon: columns too many would be taken for a part of it."""
+    found = dm.parse_suspended(answer("dm-1.02-info-columns"))
+    assert found == frozenset()
+
+
+def test_a_failed_query_is_unknown() -> None:
+    long = "  " + "x" * 300
+    for parse, tool in ((dm.parse_tables, "dmsetup table"), (dm.parse_suspended, "dmsetup info")):
+        with pytest.raises(ParseError) as caught:
+            parse(Answer(1, "vg-a: 0 8 error \n", long))
+        assert str(caught.value) == f"{tool} exited 1: {'x' * 200}"
+        with pytest.raises(ParseError, match=f"^{tool} exited 1: device-mapper: remove ioctl"):
+            parse(answer("dm-1.02-remove-busy"))
+
+
+def test_queries() -> None:
+    assert (dm.TABLES.name, dm.TABLES.parse) == ("the tables of device-mapper", dm.parse_tables)
+    assert dm.TABLES.command == Command(("dmsetup", "table"))
+    assert dm.SUSPENDED.name == "the suspended devices of device-mapper"
+    assert dm.SUSPENDED.parse is dm.parse_suspended
+    assert dm.SUSPENDED.command == Command(
+        ("dmsetup", "info", "-c", "--noheadings", "--separator", ":", "-o", "name,suspended")
+    )
+
+
+def test_tables_that_are_made() -> None:
+    assert dm.over_drbd(512 * 1024**2, 100) == ("0 1048576 linear 147:100 0",)
+    assert dm.failing(512 * 1024**2) == ("0 1048576 error",)
+    assert (dm.over_drbd(512, 0), dm.failing(512)) == (("0 1 linear 147:0 0",), ("0 1 error",))
+    assert (dm.SECTOR, dm.NAME_MAX, dm.NONE) == (512, 127, "No devices found")
+
+
+@pytest.mark.parametrize(
+    ("lines", "plain"),
+    [
+        (("0 8 linear 254:16 2048",), True),
+        (("0 8 striped 2 128 254:16 0 254:32 0",), True),
+        (("0 8 linear 254:16 2048", "8 8 striped 2 128 254:16 0 254:32 0"), True),
+        (("0 8 linear 1147:16 2048",), True),
+        (("0 147 linear 254:147 147",), True),
+        (("0 8 linear 147:1 0",), False),
+        (("0 8 striped 2 128 254:16 0 147:1 0",), False),
+        (("0 8 linear 254:16 2048", "8 8 linear 147:1 0"), False),
+        (("8 8 linear 147:1 0", "0 8 linear 254:16 2048"), False),
+        (("0 8 error",), False),
+        (("0 8 linear 254:16 2048", "8 8 error"), False),
+        (("0 8 snapshot 254:16 254:32 P 8",), False),
+        (("0 8 thin 254:3 1",), False),
+    ],
+)
+def test_tables_that_lvm_makes_of_extents(lines: dm.Lines, plain: bool) -> None:
+    assert dm.plain(lines) is plain
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_captured_tables_are_plain(name: str) -> None:
+    assert all(dm.plain(lines) for lines in dm.parse_tables(answer(name)).values())
+
+
+def test_commands() -> None:
+    two = ("0 8 linear 254:16 2048", "8 8 linear 254:32 0")
+    text = "0 8 linear 254:16 2048\n8 8 linear 254:32 0\n"
+    assert dm.create("xr-a", two) == Command(("dmsetup", "create", "xr-a"), stdin=text)
+    assert dm.swap("a", two) == (
+        Command(("dmsetup", "load", "a"), stdin=text),
+        Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", "a"), timeout_s=60),
+    )
+    assert dm.remove("xr-a") == Command(("dmsetup", "remove", "xr-a"), timeout_s=60)
