@@ -10,7 +10,16 @@ import pytest
 from reconciler.commands import files, xl
 from reconciler.model.facts import DomainState, Unknown, View
 from reconciler.model.move import CLAIMS, Direction, Kind, Order, Progress, Reason, Status
-from reconciler.model.placement import Desired, DiskSource, Domain, NewDisk, Policy, Problem, Provision
+from reconciler.model.placement import (
+    Attach,
+    Desired,
+    DiskSource,
+    Domain,
+    NewDisk,
+    Policy,
+    Problem,
+    Provision,
+)
 from reconciler.model.plan import Item, ItemKind
 from reconciler.planning.planner import Limits, Past, Situation, plan
 from reconciler.planning.predict import Sample
@@ -334,15 +343,19 @@ def test_a_move_that_was_aborted_is_no_failure() -> None:
 
 
 def test_predictions_learn() -> None:
-    guessed = one(situation(running())).prediction
+    suspend = (Domain("web1", "xen2", policy=Policy(Attach.SUSPEND)),)
+    guessed = one(situation(running(), wanted=suspend)).prediction
     sample = Sample(1024 * 1024**2, 10.0, 256, 3.0, 4.0)
-    learned = one(situation(running(), samples=[sample, replace(sample, sync_s=0.0)])).prediction
+    samples = [sample, replace(sample, sync_s=0.0)]
+    learned = one(situation(running(), wanted=suspend, samples=samples)).prediction
     assert guessed is not None and learned is not None
     assert (guessed.learned, learned.learned) == (0, 2)
     assert (learned.freeze_attach_s, learned.freeze_cutover_s) == (3.0, 4.0)
     assert learned.sync_s == pytest.approx(7.54, abs=0.02)
     assert guessed.sync_s == pytest.approx(7.72, abs=0.02)
     unknown = replace(sample, attach_s=None, cutover_s=None)
-    assert one(situation(running(), samples=[unknown])).prediction.freeze_attach_s == (  # type: ignore[union-attr]
-        guessed.freeze_attach_s
-    )
+    again = one(situation(running(), wanted=suspend, samples=[unknown])).prediction
+    assert again is not None and again.freeze_attach_s == guessed.freeze_attach_s
+    for given in ([], samples):
+        pivot = one(situation(running(), samples=given)).prediction
+        assert pivot == replace(learned if given else guessed, freeze_attach_s=0.0)

@@ -13,7 +13,7 @@ from reconciler.commands import drbd, files, lvm, xl
 from reconciler.commands.files import ConfigFiles
 from reconciler.model.facts import DomainState, Unknown, View, VolumeGroup
 from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Prediction, Reason, Status
-from reconciler.model.placement import Domain, Policy, Where
+from reconciler.model.placement import Attach, Domain, Policy, Where
 from reconciler.model.plan import Item, ItemKind
 from reconciler.planning.planner import Limits, Situation, plan
 from reconciler.planning.predict import Rates, Sample, predict
@@ -45,8 +45,16 @@ def lot(move_id: str) -> int:
     return int(hashlib.sha256(f"lot/salt/{move_id}".encode()).hexdigest()[:16], 16) % LOTS
 
 
-def test_the_order_of_a_move() -> None:
-    policy = Policy(max_freeze_s=60)
+@pytest.mark.parametrize(
+    ("wanted", "attach", "freeze_s"),
+    [
+        (Attach.AUTO, Attach.PIVOT, 0.0),
+        (Attach.PIVOT, Attach.PIVOT, 0.0),
+        (Attach.SUSPEND, Attach.SUSPEND, 4.56),
+    ],
+)
+def test_the_order_of_a_move(wanted: Attach, attach: Attach, freeze_s: float) -> None:
+    policy = Policy(wanted, max_freeze_s=60)
     source = changed(running(), files.EPOCHS, {"web1": 4 * CLAIMS + 7})
     assert one(situation(source, wanted=(Domain("web1", "xen2", policy=policy),))).order == Order(
         kind=Kind.MOVE,
@@ -73,7 +81,8 @@ def test_the_order_of_a_move() -> None:
         secret=hashlib.sha256(b"salt/web1-5").hexdigest()[:40],
         config_text=None,
         autostart=True,
-        prediction=Prediction(7.72, 4.56, 7.12, 0),
+        attach=attach,
+        prediction=Prediction(7.72, freeze_s, 7.12, 0),
     )
 
 
@@ -109,7 +118,8 @@ def test_the_order_of_a_new_domain() -> None:
                 'disk = [ "phy:/etc/xen/disks/web1-root,xvda,w" ]\nvif = [  ]\n'
             ),
             autostart=False,
-            prediction=Prediction(5.12, 2.0, 2.0, 0),
+            attach=Attach.SUSPEND,
+            prediction=Prediction(5.12, 0.0, 2.0, 0),
             provision=asked,
         ),
     )
@@ -344,9 +354,11 @@ def test_the_last_failure() -> None:
 
 def test_predictions() -> None:
     rates = Rates(link_mb_s=50.0, disk_mb_s=100.0, fixed_s=3.0)
-    assert predict(1000 * MIB, 400, (), rates) == Prediction(20.0, 11.0, 19.0, 0)
+    suspend = Attach.SUSPEND
+    assert predict(1000 * MIB, 400, suspend, (), rates) == Prediction(20.0, 11.0, 19.0, 0)
+    assert predict(1000 * MIB, 400, Attach.PIVOT, (), rates) == Prediction(20.0, 0.0, 19.0, 0)
     slow_disk = replace(rates, disk_mb_s=25.0)
-    assert predict(1000 * MIB, 400, (), slow_disk).sync_s == 40.0
+    assert predict(1000 * MIB, 400, suspend, (), slow_disk).sync_s == 40.0
     samples = [
         Sample(100 * MIB, 1.0, 100, 2.0, 5.0),
         Sample(100 * MIB, 2.0, 200, 2.0, 5.0),
@@ -354,7 +366,8 @@ def test_predictions() -> None:
         Sample(100 * MIB, 0.0, 400, None, 10.0),
         Sample(100 * MIB, 4.0, 0, 9.0, 9.0),
     ]
-    assert predict(1000 * MIB, 400, samples, rates) == Prediction(26.67, 4.0, 10.0, 5)
+    assert predict(1000 * MIB, 400, suspend, samples, rates) == Prediction(26.67, 4.0, 10.0, 5)
+    assert predict(1000 * MIB, 400, Attach.PIVOT, samples, rates) == Prediction(26.67, 0.0, 10.0, 5)
 
 
 # -- preflight --------------------------------------------------------------------------------------
