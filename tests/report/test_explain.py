@@ -99,6 +99,38 @@ def test_every_place_is_explained_with_authority_safety_and_commands() -> None:
     assert count > 10_000
 
 
+def test_after_a_pivot_a_person_is_told_what_the_volumes_stand_on() -> None:
+    def told(order: Order, progress: Progress) -> list[tuple[str, str]]:
+        return [(line.purpose, line.command) for line in explain(order, progress, None, None).commands]
+
+    where = ("what its volumes stand on", "ssh root@10.0.0.1 dmsetup table")
+    for order, count in ((PIVOT, 1), (MOVES[0], 0), (ORDERS[-1], 0)):
+        assert told(order, machine.begin(order, START)).count(where) == count
+    tried = frozenset(step.name for step in recipe.steps(PIVOT, Direction.FORWARD))
+    sent = replace(machine.begin(PIVOT, START), step="go", status=Status.HELD, reason=Reason.UNREACHABLE)
+    sent = replace(sent, tried=tried)
+    lost = "only if xen2 is lost for good and powered off: "
+    disks = []
+    for n in (0, 1):
+        name = f"vg-web1--{n}"
+        swap = f"dmsetup table xr-{name} | dmsetup load {name} && dmsetup resume --nolockfs {name}"
+        disks += [
+            (f"{lost}put /dev/vg/web1-{n} back on its extents", f"ssh root@10.0.0.1 '{swap}'"),
+            (
+                f"{lost}and let its name mean it again",
+                f"ssh root@10.0.0.1 ln -sfn /dev/vg/web1-{n} /etc/xen/disks/web1-{n}",
+            ),
+        ]
+    first = (f"{lost}stop the daemon first", "systemctl stop reconciler")
+    found = told(PIVOT, sent)
+    at = found.index(first) + 1
+    assert found[at : at + 4] == disks
+    primary = (f"{lost}let the disks of web1 be written", "ssh root@10.0.0.1 drbdadm primary xr-web1")
+    assert primary not in found
+    found = told(MOVES[0], sent)
+    assert found[found.index(first) + 1] == primary and not set(disks) & set(found)
+
+
 @pytest.mark.parametrize("order", MOVES, ids=ATTACHING)
 def test_the_truth_is_where_the_table_of_authority_says(order: Order) -> None:
     for progress in forward(order):

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.model.move import Direction, Order, Phase, Reason, Status
+from reconciler.model.placement import Attach
 from reconciler.moves.journal import Journal
 from reconciler.report.timings import Freeze, FreezeKind, Timings, sample, timings
 from tests.report import factory
@@ -58,6 +59,25 @@ def test_both_freezes_of_a_move(story: Story) -> None:
         (FreezeKind.ATTACH, 3.0, True),
         (FreezeKind.CUTOVER, 4.0, True),
     ]
+
+
+def test_a_move_by_pivot_has_one_freeze_and_the_same_phases(journal: Journal) -> None:
+    story = Story(journal, replace(factory.order(), attach=Attach.PIVOT)).finish()
+    times = read(story)
+    assert [phase.phase for phase in times.phases] == [
+        Phase.ATTACH,
+        Phase.MIRROR,
+        Phase.CUTOVER,
+        Phase.SETTLE,
+    ]
+    assert [(kind, predicted, exact) for kind, _, predicted, exact in freezes(story)] == [
+        (FreezeKind.CUTOVER, 4.0, True)
+    ]
+    phases = {step.step: step.phase for step in times.steps}
+    assert (phases["source-lower"], phases["source-pivot"]) == (Phase.ATTACH, Phase.ATTACH)
+    assert phases["source-flip"] is Phase.CUTOVER
+    found = sample(story.record, story.events)
+    assert found is not None and (found.attach_s, found.cutover_s) == (None, freezes(story)[0][1])
 
 
 def test_a_freeze_that_lasts_has_no_end(story: Story) -> None:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from reconciler.model.move import Order, Prediction, Reason
-from reconciler.model.placement import Problem
+from reconciler.model.placement import Attach, Problem
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.journal import Journal
 from reconciler.report.build import Source, build
@@ -169,7 +169,11 @@ class TestPlan:
         order: Order = replace(factory.order(), prediction=Prediction(130.0, 3.04, 12.4, learned))
         text = flat(plan_text(Item("web1", ItemKind.MOVE, "xen2", "xen1", order=order)))
         assert "sync of 2.0 GiB in about 2 min 10 s" in text
-        assert "suspended about 3.0 s to attach and 12 s to change hosts" in text
+        assert "suspended about 3.0 s to attach and 12 s to change hosts (" in text
+        assert words in text
+        pivot = replace(order, attach=Attach.PIVOT)
+        text = flat(plan_text(Item("web1", ItemKind.MOVE, "xen2", "xen1", order=pivot)))
+        assert "in about 2 min 10 s; suspended about 12 s to change hosts only (" in text
         assert words in text
 
     def test_creating_and_a_silent_host(self) -> None:
