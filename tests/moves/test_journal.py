@@ -15,7 +15,7 @@ from reconciler.errors import JournalError
 from reconciler.model.move import Direction, Reason, Status
 from reconciler.model.placement import Attach
 from reconciler.moves.journal import Event, EventKind, Journal, Record
-from tests.moves.journeys import at, back, move, provision
+from tests.moves.journeys import at, back, move, pivot_move, provision
 from tests.planning.site import NOW
 
 ORDER = move()
@@ -58,9 +58,12 @@ def test_a_journey_is_found_again_whole(journal: Journal, path: Path) -> None:
     journal.record(ORDER, held, LATER)
     made = replace(provision(), domain="web2", epoch=4)
     journal.begin(made, at("populate"), LATER)
+    pivot = replace(pivot_move(), domain="web3", epoch=5)
+    journal.begin(pivot, at("source-pivot"), LATER)
     assert reread(path).active() == [
         Record(ORDER, held, NOW, None),
         Record(made, at("populate"), LATER, None),
+        Record(pivot, at("source-pivot"), LATER, None),
     ]
     assert reread(path).finished(9) == []
     assert reread(path).events(ORDER) == []
