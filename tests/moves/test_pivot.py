@@ -13,7 +13,7 @@ from reconciler.model.move import Direction, Order, Phase, Progress, Side
 from reconciler.moves import guards, look, pivot, recipe
 from reconciler.moves.common import resource_text
 from reconciler.moves.pivot import Under
-from reconciler.moves.step import DONE, READY, Mark, Verdict, in_doubt, wait, wrong
+from reconciler.moves.step import DONE, READY, Mark, Verdict, Views, in_doubt, wait, wrong
 from tests.moves import test_steps as steps
 from tests.moves.journeys import at, back, pivot_move
 from tests.moves.test_steps import (
@@ -319,6 +319,7 @@ def test_the_source_is_forced_primary_only_before_a_guest_writes_through_it() ->
     on_it = with_res(over(has(S, dom(), on="drbd"), EXTENTS), alone)
     assert judge(progress, on_it) == READY, "what the guest has open does not tell: it is the volume"
     assert judge(progress, on_it, order=ORDER).mark is Mark.WRONG
+    assert judge(progress, has(on_it, None), order=ORDER) == READY
     connected = res(Role.SECONDARY)
     assert judge(progress, with_res(over(S, EXTENTS), connected)) == wrong(
         f"xen1: a peer has connected before the source was made primary: {look.describe(connected)}"
@@ -584,6 +585,8 @@ def test_going_back_past_a_newer_copy_on_the_target() -> None:
     assert judge(asked, ALONE, with_res(T, res(Role.SECONDARY, Role.PRIMARY))) == READY
     assert judge(asked, ALONE, T) == READY
     assert judge(asked, ALONE, View("xen2")) == READY, "going back does not wait for it"
+    plain = steps.step(PLAIN, PIVOT, Direction.BACK)
+    assert plain.judge(PIVOT, asked, Views({Side.SOURCE: ALONE})) == READY
     looks = steps.step(PLAIN, PIVOT, Direction.BACK).looks(PIVOT, silent)
     assert looks == {Side.SOURCE: (drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}
 

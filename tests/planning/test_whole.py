@@ -357,6 +357,7 @@ def test_predictions() -> None:
     suspend = Attach.SUSPEND
     assert predict(1000 * MIB, 400, suspend, (), rates) == Prediction(20.0, 11.0, 19.0, 0)
     assert predict(1000 * MIB, 400, Attach.PIVOT, (), rates) == Prediction(20.0, 0.0, 19.0, 0)
+    assert predict(1000 * MIB, 401, suspend, (), replace(rates, disk_mb_s=96.0)).freeze_attach_s == 11.35
     slow_disk = replace(rates, disk_mb_s=25.0)
     assert predict(1000 * MIB, 400, suspend, (), slow_disk).sync_s == 40.0
     samples = [
