@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -167,7 +168,7 @@ LOOKS = {
 
 
 def test_who_looks_at_device_mapper() -> None:
-    def looking(order: Order) -> Iterator[tuple[str, dict[Side, set[object]]]]:
+    def looking(order: Order) -> Iterator[tuple[str, dict[Side, set[Any]]]]:
         for way, progress in ((Direction.FORWARD, at), (Direction.BACK, back)):
             for step in recipe.steps(order, way):
                 looks = step.looks(order, progress(step.name, *RESTORED))
@@ -388,7 +389,7 @@ def test_a_boot_undoes_a_pivot() -> None:
 # -- cutover --------------------------------------------------------------------------------------
 
 READY_S = over(with_res(RUNS_S, res()), DRBD, LOWER)
-BESIDE_DRBD = (
+BESIDE_DRBD: tuple[tuple[Tables, str], ...] = (
     (EXTENTS, "its extents"),
     (OTHER, "a table of somebody else"),
     ({}, "no table: it is not active"),
@@ -444,7 +445,7 @@ def test_the_sources_symlinks_are_flipped_under_the_running_domain() -> None:
         "sync -f /etc/xen/disks",
     ]
     assert judge(progress, links(RUNS_S, "drbd")) == DONE
-    half = {**S.get(files.LINKS), ROOT.link: ROOT.drbd}
+    half = dict(S.get(files.LINKS)) | {ROOT.link: ROOT.drbd}
     assert judge(progress, changed(RUNS_S, files.LINKS, half)) == READY
     assert judge(progress, links(RUNS_S, "/dev/x")) == wrong(
         "xen1: /etc/xen/disks/web1-root points to /dev/x, expected /dev/vg/web1-root or /dev/drbd100"
