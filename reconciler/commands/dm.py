@@ -24,16 +24,21 @@ def _rows(answer: Answer, tool: str) -> list[str]:
     if not answer.ok:
         raise ParseError(f"{tool} exited {answer.exit}: {answer.stderr.strip()[:200]}")
     lines = whole_lines(answer, tool)
-    return [] if lines in ([], [NONE]) else lines
+    if not lines:
+        raise ParseError(f"{tool} said nothing; without devices it says «{NONE}»")
+    return [] if lines == [NONE] else lines
 
 
 def parse_tables(answer: Answer) -> Mapping[str, Lines]:
-    """Read `dmsetup table`: each device's lines, as `dmsetup load` takes them."""
+    """Read `dmsetup table`: each device's lines, as `dmsetup load` takes them; none if it has no table."""
     found: dict[str, list[str]] = {}
     for row in _rows(answer, "dmsetup table"):
-        name, colon, line = row.partition(": ")
+        name, _, line = row.partition(": ")
         words = line.split()
-        if not colon or len(words) < 3 or not (words[0].isdigit() and words[1].isdigit()):
+        if row == f"{name}: " and name not in found:
+            found[name] = []
+            continue
+        if len(words) < 3 or not (words[0].isdigit() and words[1].isdigit()):
             raise ParseError(f"dmsetup table: cannot read {row!r}")
         found.setdefault(name, []).append(" ".join(words))
     return {name: tuple(lines) for name, lines in found.items()}
@@ -73,11 +78,22 @@ def failing(size_bytes: int) -> Lines:
 
 def plain(lines: Lines) -> bool:
     """Whether a table is one that LVM makes of extents: linear or striped, and not over DRBD."""
-    return all(
+    return lines != () and all(
         line.split()[2] in ("linear", "striped")
         and not any(word.startswith(f"{drbd.MAJOR}:") for word in line.split()[3:])
         for line in lines
     )
+
+
+def covers(lines: Lines, size_bytes: int) -> bool:
+    """Whether a table is whole: one line begins where the one before ends, from 0 to the size."""
+    end = 0
+    for line in lines:
+        start, length = map(int, line.split()[:2])
+        if start != end:
+            return False
+        end += length
+    return end * SECTOR == size_bytes
 
 
 def _text(lines: Lines) -> str:

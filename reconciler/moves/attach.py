@@ -156,7 +156,11 @@ PIVOT_STEPS: tuple[Step, ...] = (
     SourceUp(),
     SourcePrimary(),
     pivot.SourcePivot(),
+    Flip("source-flip", Phase.ATTACH, Side.SOURCE, to_drbd=True, at_once=True),
 )
+"""After the flip nothing on the source starts the domain after a boot, as its symlinks lead nowhere then: if
+its disk fails under DRBD, the target's becomes the newer one."""
+
 STEPS: tuple[Step, ...] = (
     TakeEpoch(),
     CopyPages(),

@@ -41,8 +41,8 @@ class SourcePlain(Step):
         if found is not None and not look.disks_up_to_date(found, order):
             return wrong(f"the source's own disk is not good: {look.describe(found)}")
         for disk in self._left(order, view):
-            if disk.lower_name not in view.get(dm.TABLES) and under(view, disk) is not Under.EXTENTS:
-                return wrong(f"{over(disk, view)}, and {disk.lower} is gone")
+            if not dm.covers(self._extents(disk, view), disk.size_bytes):
+                return wrong(f"{over(disk, view)}, and {disk.lower} does not tell its extents")
         return READY
 
     def _left(self, order: Order, view: View) -> list[MoveDisk]:
@@ -50,13 +50,19 @@ class SourcePlain(Step):
         off = (Under.DRBD, Under.NOTHING)
         return [disk for disk in order.disks if under(view, disk) in off or disk.mapped in waiting]
 
+    def _extents(self, disk: MoveDisk, view: View) -> dm.Lines:
+        """The lower device's table; the volume's own while that is still the right one."""
+        if under(view, disk) is Under.EXTENTS:
+            return view.get(dm.TABLES)[disk.mapped]
+        return view.get(dm.TABLES).get(disk.lower_name, ())
+
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         """First nobody relies any more on what is written through DRBD; once that is seen, past it."""
         view = views.source
-        found, tables = look.resource(view, order), view.get(dm.TABLES)
+        found = look.resource(view, order)
         if found is not None and found.connection not in (None, Connection.STANDALONE):
             return (Action(Side.SOURCE, (drbd.disconnect(order.resource),)),)
         commands: list[Command] = []
         for disk in self._left(order, view):
-            commands += dm.swap(disk.mapped, tables.get(disk.lower_name, tables[disk.mapped]))
+            commands += dm.swap(disk.mapped, self._extents(disk, view))
         return (Action(Side.SOURCE, tuple(commands)),)

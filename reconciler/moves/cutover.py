@@ -292,8 +292,9 @@ def target_devices(order: Order, views: Views, seen: DomainSeen) -> str:
     return f"{order.domain} on {order.target.name} has other devices open: {devices}"
 
 
-_BEGIN: tuple[Step, ...] = (Ready(), SourceAutostartOff())
-_CHANGE: tuple[Step, ...] = (
+STEPS: tuple[Step, ...] = (
+    Ready(),
+    SourceAutostartOff(),
     Suspend(CUTOVER_SUSPEND, Phase.CUTOVER, look.CUTOVER_IMAGE),
     Ship(),
     Demote(),
@@ -302,7 +303,3 @@ _CHANGE: tuple[Step, ...] = (
     RestorePaused(TARGET_RESTORE, Phase.CUTOVER, Side.TARGET, look.CUTOVER_IMAGE, on_drbd=False),
     Go(),
 )
-SOURCE_FLIP = Flip("source-flip", Phase.CUTOVER, Side.SOURCE, to_drbd=True, at_once=True)
-"""From here on nothing on the source starts the domain after a boot: its symlinks lead nowhere then."""
-STEPS: tuple[Step, ...] = (*_BEGIN, *_CHANGE)
-PIVOT_STEPS: tuple[Step, ...] = (*_BEGIN, SOURCE_FLIP, *_CHANGE)

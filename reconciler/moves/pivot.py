@@ -40,7 +40,7 @@ def under(view: View, disk: MoveDisk) -> Under:
         return Under.DRBD
     if lines == dm.failing(disk.size_bytes):
         return Under.NOTHING
-    return Under.EXTENTS if dm.plain(lines) else Under.OTHER
+    return Under.EXTENTS if dm.plain(lines) and dm.covers(lines, disk.size_bytes) else Under.OTHER
 
 
 def over(disk: MoveDisk, view: View) -> str:
@@ -62,10 +62,10 @@ class SourceLower(Step):
             found, lower = under(view, disk), tables.get(disk.lower_name)
             if found is Under.EXTENTS and lower in (None, tables[disk.mapped]):
                 continue
+            if found is Under.EXTENTS:
+                return wrong(f"{view.host}: {disk.lower} is there and does not stand on the same extents")
             if found is not Under.DRBD or lower is None:
-                return wrong(
-                    f"{over(disk, view)}" if lower is None else f"{over(disk, view)}, {disk.lower} on others"
-                )
+                return wrong(over(disk, view))
         return READY if any(disk.lower_name not in tables for disk in order.disks) else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:

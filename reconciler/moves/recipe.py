@@ -7,7 +7,7 @@ from reconciler.moves import attach, back, cutover, guards, mirror, provision, s
 from reconciler.moves.step import Step
 
 MOVE: tuple[Step, ...] = (*attach.STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
-PIVOT_MOVE: tuple[Step, ...] = (*attach.PIVOT_STEPS, *mirror.STEPS, *cutover.PIVOT_STEPS, *settle.STEPS)
+PIVOT_MOVE: tuple[Step, ...] = (*attach.PIVOT_STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
 PROVISION: tuple[Step, ...] = (attach.TakeEpoch(), *provision.STEPS)
 START_STEPS = frozenset({cutover.GO, provision.START})
 """Steps that start the domain on the target: once tried, only the target's own word decides."""

@@ -30,7 +30,9 @@ def test_tables() -> None:
         "vg-web1--root_meta",
     ]
     assert dm.parse_tables(answer("dm-1.02-table-empty")) == {}
-    assert dm.parse_tables(Answer(0, "", "")) == {}
+    with pytest.raises(ParseError) as caught:
+        dm.parse_tables(Answer(0, "", ""))
+    assert str(caught.value) == "dmsetup table said nothing; without devices it says «No devices found»"
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -38,8 +40,8 @@ def test_a_cut_output_never_changes_a_table(name: str) -> None:
     """A cut between two lines cannot be seen in the text; anywhere else the fact is unknown."""
     whole = dm.parse_tables(answer(name))
     for place, cut in cuts(answer(name)):
-        if cut.stdout and not cut.stdout.endswith("\n"):
-            with pytest.raises(ParseError, match=r"^dmsetup table: the last line has no end"):
+        if not cut.stdout.endswith("\n"):
+            with pytest.raises(ParseError, match=r"^dmsetup table(: the last line has no end| said nothing)"):
                 dm.parse_tables(cut)
         else:
             assert dm.parse_tables(cut).items() <= whole.items(), place
@@ -51,6 +53,7 @@ def test_tables_of_more_than_one_line_and_of_other_kinds() -> None:
         "vg-b: 0 16384 striped 2 128 254:16 2048 254:32 2048\n"
         "vg-a: 8192 8192 linear 254:32 4096\n"
         "vg-c: 0 8 error \n"
+        "vg-new: \n"
         "vg-d: 0 8 error\n"
         "a:b: 0  8 zero \n"
     )
@@ -58,6 +61,7 @@ def test_tables_of_more_than_one_line_and_of_other_kinds() -> None:
         "vg-a": ("0 8192 linear 254:16 2048", "8192 8192 linear 254:32 4096"),
         "vg-b": ("0 16384 striped 2 128 254:16 2048 254:32 2048",),
         "vg-c": ("0 8 error",),
+        "vg-new": (),
         "vg-d": ("0 8 error",),
         "a:b": ("0 8 zero",),
     }
@@ -95,15 +99,16 @@ def test_states() -> None:
     }
     assert dm.parse_suspended(Answer(0, "a:b:Suspended\n", "")) == {"a:b"}
     assert dm.parse_suspended(answer("dm-1.02-table-empty")) == frozenset()
-    assert dm.parse_suspended(Answer(0, "", "")) == frozenset()
+    with pytest.raises(ParseError, match=r"^dmsetup info said nothing; without"):
+        dm.parse_suspended(Answer(0, "", ""))
 
 
 def test_states_cut() -> None:
     waits = Answer(0, suspended().stdout.replace("Active", "Suspended"), "")
     whole = dm.parse_suspended(waits)
     for place, cut in cuts(waits):
-        if cut.stdout and not cut.stdout.endswith("\n"):
-            with pytest.raises(ParseError, match=r"^dmsetup info: the last line has no end"):
+        if not cut.stdout.endswith("\n"):
+            with pytest.raises(ParseError, match=r"^dmsetup info(: the last line has no end| said nothing)"):
                 dm.parse_suspended(cut)
         else:
             assert dm.parse_suspended(cut) <= whole, place
@@ -199,3 +204,25 @@ def test_commands() -> None:
         Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", "a"), timeout_s=60),
     )
     assert dm.remove("xr-a") == Command(("dmsetup", "remove", "xr-a"), timeout_s=60)
+
+
+def test_a_device_without_a_table_is_no_volume() -> None:
+    assert not dm.plain(())
+    assert not dm.covers((), 4096)
+    for text in ("vg-a: 0 8 error \nvg-a: \n", "vg-a: \nvg-a: \n"):
+        with pytest.raises(ParseError, match="cannot read 'vg-a: '"):
+            dm.parse_tables(Answer(0, text, ""))
+
+
+def test_whether_a_table_is_whole() -> None:
+    whole = ("0 4 linear 254:16 2048", "4 4 linear 254:32 0")
+    assert dm.covers(whole, 4096)
+    for lines, size in (
+        (whole[:1], 4096),
+        (whole[1:], 2048),
+        (whole, 4097),
+        (whole, 8192),
+        (("0 4 linear 254:16 2048", "5 3 linear 254:32 0"), 4096),
+        ((whole[1], whole[0]), 4096),
+    ):
+        assert not dm.covers(lines, size)
