@@ -21,8 +21,8 @@ VOLUMES = {"web1-root", "web1-data"}
 class Journey:
     """A move in the simulated world that can be stopped at a step and sent on."""
 
-    def __init__(self) -> None:
-        self.run = Run("move")
+    def __init__(self, scenario: str = "move") -> None:
+        self.run = Run(scenario)
         self.run.journal.begin(
             self.run.order, machine.begin(self.run.order, self.run.clock.now()), self.run.clock.now()
         )
@@ -54,9 +54,10 @@ class Journey:
         return set(self.run.world.hosts[host].groups["vg"].volumes) >= VOLUMES
 
 
-def test_a_disk_that_fails_in_the_sync_holds_the_move() -> None:
+@pytest.mark.parametrize("scenario", ["move", "pivot"])
+def test_a_disk_that_fails_in_the_sync_holds_the_move(scenario: str) -> None:
     """One disk of the source is gone and lives on the target, the other is not synced yet."""
-    journey = Journey()
+    journey = Journey(scenario)
     journey.on("sync")
     devices = list(journey.run.world.hosts["xen1"].drbd["xr-web1"].devices.values())
     for _ in range(600):
@@ -70,10 +71,11 @@ def test_a_disk_that_fails_in_the_sync_holds_the_move() -> None:
     assert journey.kept("xen2")
 
 
+@pytest.mark.parametrize("scenario", ["move", "pivot"])
 @pytest.mark.parametrize("crash", [False, True])
-def test_going_back_keeps_the_only_good_copy(crash: bool) -> None:
+def test_going_back_keeps_the_only_good_copy(crash: bool, scenario: str) -> None:
     """Asked to go back, or forced to by a reboot, when the domain already lives on the target's disk."""
-    journey = Journey()
+    journey = Journey(scenario)
     journey.on("cutover-ready")
     source = journey.run.world.hosts["xen1"]
     journey.fail(source.drbd["xr-web1"].devices[0])
@@ -91,10 +93,11 @@ def test_going_back_keeps_the_only_good_copy(crash: bool) -> None:
     assert journey.kept("xen2")
 
 
+@pytest.mark.parametrize("scenario", ["move", "pivot"])
 @pytest.mark.parametrize("off_s", [5.0, 900.0])
-def test_what_was_in_doubt_stays_so_through_silence_and_reboots(off_s: float) -> None:
+def test_what_was_in_doubt_stays_so_through_silence_and_reboots(off_s: float, scenario: str) -> None:
     """Once it was seen, neither hosts that don't answer nor what a reboot has wiped out decide about it."""
-    journey = Journey()
+    journey = Journey(scenario)
     journey.on("cutover-ready")
     hosts = journey.run.world.hosts
     journey.fail(hosts["xen1"].drbd["xr-web1"].devices[0])
@@ -113,13 +116,14 @@ def test_what_was_in_doubt_stays_so_through_silence_and_reboots(off_s: float) ->
     assert not any(domain.running for host in hosts.values() for domain in host.domains.values())
 
 
+@pytest.mark.parametrize("scenario", ["move", "pivot"])
 @pytest.mark.parametrize(
     ("kept_at", "reality"),
     [("sync", "go"), ("sync", "source-drbd-down"), ("cutover-suspend", "source-drbd-down")],
 )
-def test_a_journal_from_a_backup_changes_nothing(kept_at: str, reality: str) -> None:
+def test_a_journal_from_a_backup_changes_nothing(kept_at: str, reality: str, scenario: str) -> None:
     """The hosts have seen newer claims of the same move; the domain stays as it is, and nothing starts."""
-    journey = Journey()
+    journey = Journey(scenario)
     old = journey.on(kept_at)
     if kept_at == "cutover-suspend":  # backed up while its commands were out
         old = replace(old, tried=old.tried | {kept_at}, pending=True, attempts=1)
