@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.facts import DiskSeen, DomainState, View, Volume
 from reconciler.model.move import MoveDisk, Order
-from reconciler.model.names import METADATA_SUFFIX, is_volume
+from reconciler.model.names import METADATA_SUFFIX, is_volume, mapped
 from reconciler.model.placement import Host
 from reconciler.planning.whereabouts import Found
 
@@ -40,8 +40,7 @@ class Room:
 def volume_of(link_target: str, view: View) -> Volume | None:
     """The volume that /dev/GROUP/NAME or /dev/mapper/GROUP-NAME stands for."""
     for volume in view.get(lvm.VOLUMES):
-        mapped = f"/dev/mapper/{volume.group.replace('-', '--')}-{volume.name.replace('-', '--')}"
-        if link_target in (volume.path, mapped):
+        if link_target in (volume.path, f"/dev/mapper/{mapped(volume.group, volume.name)}"):
             return volume
     return None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,7 +93,12 @@ def timings(record: Record, events: Sequence[Event]) -> Timings:
 
 
 def _known(order: Order) -> dict[str, Step]:
-    return {step.name: step for way in Direction for step in recipe.steps(order, way)}
+    return _by_name(*(recipe.steps(order, way) for way in Direction))
+
+
+@functools.cache
+def _by_name(*recipes: tuple[Step, ...]) -> dict[str, Step]:
+    return {step.name: step for steps in recipes for step in steps}
 
 
 def phase_of(order: Order, step: str) -> Phase | None:
