@@ -85,6 +85,11 @@ def plain(lines: Lines) -> bool:
     )
 
 
+def snapshotted(lines: Lines) -> bool:
+    """Whether a table is the one that LVM gives a volume of which somebody took a snapshot."""
+    return lines != () and all(line.split()[2] == "snapshot-origin" for line in lines)
+
+
 def covers(lines: Lines, size_bytes: int) -> bool:
     """Whether a table is whole: one line begins where the one before ends, from 0 to the size."""
     end = 0

@@ -46,9 +46,15 @@ class SourcePlain(Step):
         return READY
 
     def _left(self, order: Order, view: View) -> list[MoveDisk]:
+        """Volumes that are not on their extents. What LVM has put there since is, and is left alone."""
         waiting = view.get(dm.SUSPENDED)
-        off = (Under.DRBD, Under.NOTHING)
-        return [disk for disk in order.disks if under(view, disk) in off or disk.mapped in waiting]
+        off, ours = (Under.DRBD, Under.NOTHING), (Under.EXTENTS, Under.GONE)
+        return [
+            disk
+            for disk in order.disks
+            for found in (under(view, disk),)
+            if found in off or (found in ours and disk.mapped in waiting)
+        ]
 
     def _extents(self, disk: MoveDisk, view: View) -> dm.Lines:
         """The lower device's table; the volume's own while that is still the right one."""

@@ -7,7 +7,8 @@ DRBD. Until a peer has connected, what the guest writes may go round DRBD: the f
     domain -> /dev/VG/NAME -> extents          domain -> /dev/VG/NAME -> /dev/drbdN -> lower -> extents
 
 Nothing of this outlives a boot: then the volume is what LVM's metadata says. LVM itself puts its table
-back when told to (`lvchange --refresh`, `lvextend`): whatever needs DRBD under the guest looks for it.
+back when told to (`lvchange --refresh`, `lvextend`, a snapshot): whatever needs DRBD under the guest looks
+for it, and the move goes back.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Under(enum.Enum):
     EXTENTS = "its extents"
     DRBD = "DRBD"
     NOTHING = "a table that fails every read and write"
+    LVM = "a table that LVM has put there since"
     OTHER = "a table of somebody else"
     GONE = "no table: it is not active"
 
@@ -40,7 +42,9 @@ def under(view: View, disk: MoveDisk) -> Under:
         return Under.DRBD
     if lines == dm.failing(disk.size_bytes):
         return Under.NOTHING
-    return Under.EXTENTS if dm.plain(lines) and dm.covers(lines, disk.size_bytes) else Under.OTHER
+    if not dm.plain(lines):
+        return Under.LVM if dm.snapshotted(lines) else Under.OTHER
+    return Under.EXTENTS if dm.covers(lines, disk.size_bytes) else Under.LVM
 
 
 def over(disk: MoveDisk, view: View) -> str:

@@ -55,6 +55,11 @@ OTHER: Tables = {
     "vg-web1--root": ("0 1048576 linear 147:99 0",),
     "vg-web1--data": ("0 532480 crypt aes 0 254:16 0",),
 }
+LVMS: Tables = {
+    "vg-web1--root": ("0 1048576 linear 254:16 2048", "1048576 8192 linear 254:16 9437184"),
+    "vg-web1--data": ("0 532480 snapshot-origin 254:7",),
+}
+"""After `lvextend` of one volume and a snapshot of the other."""
 LOWER: Tables = {f"xr-{name}": lines for name, lines in EXTENTS.items()}
 ELSE: Tables = dict.fromkeys(LOWER, ("0 1048576 linear 254:16 99",))
 IN_STEP = (
@@ -395,6 +400,7 @@ READY_S = over(with_res(RUNS_S, res()), DRBD, LOWER)
 BESIDE_DRBD: tuple[tuple[Tables, str], ...] = (
     (EXTENTS, "its extents"),
     (OTHER, "a table of somebody else"),
+    (LVMS, "a table that LVM has put there since"),
     ({}, "no table: it is not active"),
 )
 """What a guest's writes may go to, past DRBD; or nobody knows."""
@@ -551,6 +557,25 @@ def test_coming_off_whatever_is_left() -> None:
         "root", "\n".join(two)
     )
     assert sent(progress, waiting(over(ALONE, EXTENTS, ELSE), "root")) == ROOT_TO_EXTENTS, "its own is right"
+
+
+def test_what_lvm_has_put_there_is_left_alone() -> None:
+    """Then the guest is past DRBD already, and every write is in the volume's extents."""
+    progress = back(PLAIN)
+    for view in (over(ALONE, LVMS, LOWER), over(with_res(S, res()), LVMS, LOWER), over(S, LVMS)):
+        assert judge(progress, view) == DONE
+        assert judge(progress, waiting(view, "root", "data")) == DONE, "LVM resumes what it has suspended"
+    half = over(ALONE, DRBD, LOWER, only("data", LVMS))
+    assert sent(progress, half) == ROOT_TO_EXTENTS
+    assert sent(progress, waiting(half, "data")) == ROOT_TO_EXTENTS
+
+
+@pytest.mark.parametrize("step", ["source-lower", "source-pivot"])
+def test_no_pivot_of_a_volume_that_lvm_has_changed(step: str) -> None:
+    for disk in ("root", "data"):
+        view = over(with_res(S, res()), without(disk, EXTENTS), only(disk, LVMS))
+        expected = wrong(f"xen1: /dev/vg/web1-{disk} stands on a table that LVM has put there since")
+        assert judge(at(step), view) == expected
 
 
 def test_a_stranger_under_a_volume_is_left_alone() -> None:

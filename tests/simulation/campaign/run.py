@@ -91,7 +91,7 @@ class Run:
         if domain is not None and domain.running:
             self.ran_s = self.world.now_s
         found = self.watch.violations(self.world)
-        if any(fault.startswith("refresh@") for fault in self.faults):
+        if any(fault.startswith(("refresh@", "extend@")) for fault in self.faults):
             found = [text for text in found if " beside connected " not in text]  # just that was done
         if found:
             raise Violation("; ".join(found[:3]))
@@ -221,6 +221,9 @@ class Run:
             case "refresh":
                 for host in self.world.hosts.values():
                     strangers.refresh(host)
+            case "extend":
+                for host in self.world.hosts.values():
+                    strangers.extend(host)
             case _:
                 self.operator.ask(what)
 

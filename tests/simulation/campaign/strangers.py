@@ -100,3 +100,14 @@ def refresh(host: SimHost) -> None:
             device = host.volume_device(group, volume)
             if device is not None:
                 host.set_table(device, host.extents_of(group, volume))
+
+
+def extend(host: SimHost) -> None:
+    """`lvextend` of the domain's volumes by one extent, whatever they stand on: then on their extents."""
+    for group in host.groups.values():
+        for volume in group.volumes.values():
+            device = host.volume_device(group, volume)
+            more = group.allocate(1)
+            if device is not None and more and volume.name.endswith(("-root", "-data")):
+                volume.runs += more
+                host.set_table(device, host.extents_of(group, volume))
