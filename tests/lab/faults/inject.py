@@ -48,7 +48,7 @@ def fill(lab: Lab, host: str) -> None:
 def fail_once(lab: Lab, host: str, step: str, tool: str, words: str) -> None:
     """A tool will fail once with these first arguments; the step's name tells later whether it has."""
     machine = lab.hosts[host]
-    real = machine.run(f"PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v {tool}").strip()
+    real = machine.run(f"PATH=/usr/sbin:/usr/bin:/sbin:/bin which {tool}").strip()  # not a builtin of sh
     machine.run(["mkdir", "-p", f"{FAILS}/{tool}"])
     machine.write(f"{FAILS}/{tool}/{step}", words, "644")
     text = FAILING.replace("TOOL", tool).replace("REAL", real)
