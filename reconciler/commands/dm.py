@@ -76,6 +76,35 @@ def failing(size_bytes: int) -> Lines:
     return (f"0 {size_bytes // SECTOR} error",)
 
 
+PLACE = 4096
+"""Bytes at the end of a stand-in that are not failing."""
+
+
+def stand_in(size_bytes: int, place: str) -> Lines:
+    """The table of a device that fails nearly every request and has the queue of the disk under `place`.
+
+    A backend asks the device it opens whether it can flush, and tells the guest, once. A device of `error`
+    alone can't; a guest that came from one that can has every fsync failing then (lab). So the last 4 KiB
+    lead somewhere: to `place`, a device and a sector, where nobody keeps anything.
+    """
+    end, last = size_bytes // SECTOR, PLACE // SECTOR
+    return (f"0 {end - last} error", f"{end - last} {last} linear {place}")
+
+
+def stands_in(lines: Lines) -> bool:
+    """Whether a table is a stand-in, of whatever size and place."""
+    return len(lines) == 2 and lines[0].endswith(" error") and plain(lines[1:])
+
+
+def last_place(lines: Lines) -> str:
+    """The device and sector of a plain device's last 4 KiB; empty when they are not in one place."""
+    if not lines or not plain(lines[-1:]) or lines[-1].split()[2] != "linear":
+        return ""
+    _, length, _, device, start = lines[-1].split()
+    before = int(length) - PLACE // SECTOR
+    return f"{device} {int(start) + before}" if before >= 0 else ""
+
+
 def plain(lines: Lines) -> bool:
     """Whether a table is one that LVM makes of extents: linear or striped, and not over DRBD."""
     return lines != () and all(
@@ -99,6 +128,11 @@ def covers(lines: Lines, size_bytes: int) -> bool:
             return False
         end += length
     return end * SECTOR == size_bytes
+
+
+def length(lines: Lines) -> int:
+    """Bytes of a device with this table."""
+    return sum(int(line.split()[1]) for line in lines) * SECTOR
 
 
 def _text(lines: Lines) -> str:

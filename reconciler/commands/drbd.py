@@ -17,7 +17,10 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 
 def metadata_bytes(size_bytes: int) -> int:
-    """Room for external metadata: super block, activity log and bitmap (32 KiB a GiB), 4 MiB at the least."""
+    """Room for external metadata: super block, activity log and bitmap (32 KiB a GiB), 4 MiB at the least.
+
+    Its last 28 KiB are never used: a whole number of MiB is not 36 KiB and a multiple of 32 KiB.
+    """
     bitmap = -(-size_bytes // GIB) * 32 * KIB
     need = 4 * KIB + 32 * KIB + bitmap
     return max(4 * MIB, -(-need // MIB) * MIB)

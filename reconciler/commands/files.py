@@ -50,6 +50,11 @@ def parse_links(answer: Answer) -> Mapping[str, str]:
     return _table(answer, "find")
 
 
+def parse_programs(answer: Answer) -> frozenset[str]:
+    """The names of those that are there."""
+    return frozenset(_table(answer, "find"))
+
+
 def parse_sizes(answer: Answer) -> Mapping[str, int]:
     """File -> size in bytes."""
     return {path: read.number(size, "find") for path, size in _table(answer, "find").items()}
@@ -137,6 +142,11 @@ RESOURCE_FILES: Query[Mapping[str, int]] = Query(
 )
 EPOCHS: Query[Mapping[str, int]] = Query(
     "the epochs", Command(("grep", "-rs", "", f"{STATE}/epochs")), parse_epochs
+)
+PROGRAMS: Query[frozenset[str]] = Query(
+    "the programs for compression",
+    _find("/usr/bin", "-maxdepth", "1", "-name", "zstd", "-printf", r"%f\t%l\n"),
+    parse_programs,
 )
 SPACE: Query[int] = Query(
     "the room for images", Command(("df", "-B1", "--output=target,avail", STATE)), parse_space

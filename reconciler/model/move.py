@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.model.command import Claim
 from reconciler.model.names import LOWER_PREFIX, METADATA_SUFFIX, mapped
-from reconciler.model.placement import Attach, Host, Policy, Provision
+from reconciler.model.placement import Attach, Cutover, Host, Policy, Provision
 
 SERIALS = 1_000_000
 """How many claims on a host one journey can make."""
@@ -93,19 +93,20 @@ class MoveDisk:
     def metadata(self) -> str:
         return self.volume + METADATA_SUFFIX
 
-    @property
-    def mapped(self) -> str:
-        """The source's volume in device-mapper."""
-        return mapped(self.source_group, self.volume)
+    def mapped(self, side: Side) -> str:
+        """A side's volume in device-mapper."""
+        return mapped(self.group(side), self.volume)
 
-    @property
-    def lower_name(self) -> str:
-        """A second device over the extents of the source's volume."""
-        return LOWER_PREFIX + self.mapped
+    def mapped_metadata(self, side: Side) -> str:
+        """A side's volume for metadata in device-mapper."""
+        return mapped(self.group(side), self.metadata)
 
-    @property
-    def lower(self) -> str:
-        return f"/dev/mapper/{self.lower_name}"
+    def lower_name(self, side: Side) -> str:
+        """A second device over the extents of a side's volume."""
+        return LOWER_PREFIX + self.mapped(side)
+
+    def lower(self, side: Side) -> str:
+        return f"/dev/mapper/{self.lower_name(side)}"
 
     def group(self, side: Side) -> str:
         return self.source_group if side is Side.SOURCE else self.target_group
@@ -153,6 +154,7 @@ class Order:
     target_boot: str = ""
     lot: int = 0
     attach: Attach = Attach.SUSPEND
+    cutover: Cutover = Cutover.STORE
     source_known: int | None = None
     target_known: int | None = None
     """The newest claim number the hosts knew when the journey was planned."""
@@ -162,9 +164,15 @@ class Order:
         """Whether DRBD gets under the domain as it runs."""
         return self.attach is Attach.PIVOT
 
+    @property
+    def streams(self) -> bool:
+        """Whether memory goes straight into the target's copy; the source's stays there, paused, until GO."""
+        return self.cutover is Cutover.STREAM
+
     def under_drbd(self, disk: MoveDisk, side: Side) -> str:
         """The device that a side's DRBD stands on."""
-        return disk.lower if self.pivots and side is Side.SOURCE else disk.backing(side)
+        over = self.pivots if side is Side.SOURCE else self.streams
+        return disk.lower(side) if over else disk.backing(side)
 
     @property
     def move_id(self) -> str:

@@ -16,9 +16,18 @@ class Attach(enum.Enum):
 
 
 class Cutover(enum.Enum):
-    """How the domain changes sides."""
+    """How the domain changes sides: its memory straight into the target's copy, or through a file."""
 
+    AUTO = "auto"
+    STREAM = "stream"
     STORE = "store"
+
+
+class Compression(enum.Enum):
+    """What memory goes through on its way to the target by stream."""
+
+    NONE = "none"
+    ZSTD = "zstd"
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,8 @@ class Policy:
     """How one domain may be moved. Units stand last in names."""
 
     attach: Attach = Attach.AUTO
-    cutover: Cutover = Cutover.STORE
+    cutover: Cutover = Cutover.AUTO
+    compression: Compression = Compression.NONE
     sync_deadline_s: int = 86400
     suspend_timeout_s: int = 300
     ship_timeout_s: int = 3600

@@ -27,7 +27,7 @@ class SourcePlain(Step):
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
         for disk in order.disks:
-            if under(view, disk) is Under.OTHER:
+            if under(view, disk) in (Under.OTHER, Under.STAND_IN):
                 return wrong(over(disk, view))
         if not self._left(order, view):
             return DONE
@@ -42,7 +42,7 @@ class SourcePlain(Step):
             return wrong(f"the source's own disk is not good: {look.describe(found)}")
         for disk in self._left(order, view):
             if not dm.covers(self._extents(disk, view), disk.size_bytes):
-                return wrong(f"{over(disk, view)}, and {disk.lower} does not tell its extents")
+                return wrong(f"{over(disk, view)}, and {disk.lower(Side.SOURCE)} does not tell its extents")
         return READY
 
     def _left(self, order: Order, view: View) -> list[MoveDisk]:
@@ -53,14 +53,14 @@ class SourcePlain(Step):
             disk
             for disk in order.disks
             for found in (under(view, disk),)
-            if found in off or (found in ours and disk.mapped in waiting)
+            if found in off or (found in ours and disk.mapped(Side.SOURCE) in waiting)
         ]
 
     def _extents(self, disk: MoveDisk, view: View) -> dm.Lines:
         """The lower device's table; the volume's own while that is still the right one."""
         if under(view, disk) is Under.EXTENTS:
-            return view.get(dm.TABLES)[disk.mapped]
-        return view.get(dm.TABLES).get(disk.lower_name, ())
+            return view.get(dm.TABLES)[disk.mapped(Side.SOURCE)]
+        return view.get(dm.TABLES).get(disk.lower_name(Side.SOURCE), ())
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         """First nobody relies any more on what is written through DRBD; once that is seen, past it."""
@@ -70,5 +70,5 @@ class SourcePlain(Step):
             return (Action(Side.SOURCE, (drbd.disconnect(order.resource),)),)
         commands: list[Command] = []
         for disk in self._left(order, view):
-            commands += dm.swap(disk.mapped, self._extents(disk, view))
+            commands += dm.swap(disk.mapped(Side.SOURCE), self._extents(disk, view))
         return (Action(Side.SOURCE, tuple(commands)),)

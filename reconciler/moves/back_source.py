@@ -9,7 +9,7 @@ from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look, pivot
 from reconciler.moves.attach import ATTACH_SUSPEND
 from reconciler.moves.common import flip_commands, remove_images, resource_path, start_afresh
-from reconciler.moves.cutover import TARGET_RESTORE
+from reconciler.moves.cutover import COPIES
 from reconciler.moves.home import (
     HOME_LOOKS,
     SOURCE_LOOKS,
@@ -169,16 +169,17 @@ class SourceRuns(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         source = {Side.SOURCE: (xl.DOMAINS, *HOME_LOOKS)}
-        return {**source, Side.TARGET: (xl.DOMAINS,)} if TARGET_RESTORE in progress.tried else source
+        return {**source, Side.TARGET: (xl.DOMAINS,)} if COPIES & progress.tried else source
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        if TARGET_RESTORE in progress.tried:
+        if COPIES & progress.tried:
             other = look.domain(views.target, order)
             if not guards.passed("back-target-gone", other is None):
                 assert other is not None
                 both = other.state is DomainState.RUNNING
                 text = f"{order.domain} is {other.state.value} on {order.target.name}"
-                return Verdict(Mark.WRONG, text, two_runners=both)
+                late = order.streams and other.state is DomainState.PAUSED  # sent before the source's fence
+                return Verdict(Mark.WRONG, text, two_runners=both, start_over=late)
         seen = look.domain(views.source, order)
         if seen is None:
             home = way_home(order, progress, views)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import guards, look
+from reconciler.moves import guards, look, stream
 from reconciler.moves.common import remove_images, resource_path
-from reconciler.moves.cutover import GO, TARGET_RESTORE
+from reconciler.moves.cutover import COPIES, GO
 from reconciler.moves.fence import ran_there
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, in_doubt, wrong
 
@@ -24,10 +24,10 @@ class TargetDestroyed(Step):
     fresh = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (xl.DOMAINS, xl.VBDS)} if TARGET_RESTORE in progress.tried else {}
+        return {Side.TARGET: (xl.DOMAINS, xl.VBDS)} if COPIES & progress.tried else {}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        if TARGET_RESTORE not in progress.tried:
+        if not COPIES & progress.tried:
             return DONE
         seen = look.domain(views.target, order)
         if seen is None:
@@ -71,16 +71,15 @@ class TargetCleaned(Step):
     phase = Phase.BACK
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {
-            Side.TARGET: (
-                xl.DOMAINS,
-                lvm.VOLUMES,
-                files.LINKS,
-                files.IMAGES,
-                files.RESOURCE_FILES,
-                files.text_of(order.config_path),
-            )
-        }
+        asked = (
+            xl.DOMAINS,
+            lvm.VOLUMES,
+            files.LINKS,
+            files.IMAGES,
+            files.RESOURCE_FILES,
+            files.text_of(order.config_path),
+        )
+        return {Side.TARGET: (*asked, dm.TABLES) if order.streams else asked}
 
     def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
         view = views.target
@@ -101,6 +100,8 @@ class TargetCleaned(Step):
         folder = look.images_folder(order) + "/"
         if any(path.startswith(folder) for path in view.get(files.IMAGES)):
             commands += remove_images(order)
+        if order.streams:
+            commands += stream.remove_lower(order, view)
         for disk in order.disks:
             for name in (disk.volume, disk.metadata):
                 found = look.volume(view, disk.target_group, name)

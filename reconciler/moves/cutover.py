@@ -10,7 +10,7 @@ from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainSeen, DomainState, Role, View
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import guards, look, pivot
+from reconciler.moves import guards, look, pivot, stream
 from reconciler.moves.common import MIB, Flip, RestorePaused, Suspend, start_afresh
 from reconciler.moves.step import (
     DONE,
@@ -29,6 +29,8 @@ from reconciler.moves.step import (
 GO = "go"
 CUTOVER_SUSPEND = "cutover-suspend"
 TARGET_RESTORE = "target-restore"
+COPIES = frozenset({TARGET_RESTORE, stream.STREAM})
+"""Steps that make the target's copy: before they were tried there is none."""
 
 
 class Ready(Step):
@@ -72,7 +74,7 @@ class Ready(Step):
         free = views.target.get(xl.INFO).free_memory_mb - order.target.reserve_memory_mb
         if free < order.memory_mb:
             return wrong(f"{order.target.name} has {free} MiB free, {order.domain} needs {order.memory_mb}")
-        if views.target.get(files.SPACE) < order.memory_mb * MIB + 64 * MIB:
+        if not order.streams and views.target.get(files.SPACE) < order.memory_mb * MIB + 64 * MIB:
             return wrong(
                 f"{order.target.name} has no room below {files.STATE} for the image of {order.domain}"
             )
@@ -153,7 +155,8 @@ class Demote(Step):
         return {Side.SOURCE: (drbd.RESOURCES, xl.DOMAINS, *over), Side.TARGET: (drbd.RESOURCES,)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        if look.domain(views.source, order) is not None:
+        still = look.domain(views.source, order)
+        if still is not None and not (order.streams and still.state is DomainState.PAUSED):
             return wrong(f"{order.domain} is still on {order.host(Side.SOURCE).name}")
         if order.pivots and (beside := pivot.not_on_drbd(order, views.source)):
             return wrong(beside)
@@ -228,9 +231,10 @@ class Go(Step):
     freeze_ends = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
+        tables = (dm.TABLES,) if order.streams else ()
         return {
-            Side.SOURCE: (xl.DOMAINS, drbd.RESOURCES),
-            Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES),
+            Side.SOURCE: (xl.DOMAINS, drbd.RESOURCES, *tables),
+            Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, *tables),
         }
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
@@ -277,7 +281,8 @@ def both_run(order: Order, views: Views) -> Verdict | None:
 def source_in_the_way(order: Order, views: Views) -> str:
     """Why the domain must not be started on the target, as the source shows it; empty when nothing is."""
     source = look.resource(views.source, order)
-    if look.domain(views.source, order) is not None:
+    still = look.domain(views.source, order)
+    if still is not None and not stream.harmless(order, views.source, still):
         return f"{order.domain} is on {views.source.host} as well"
     if not guards.passed("go-source-secondary", source is None or source.role is Role.SECONDARY):
         return f"{views.source.host} could still write: {look.describe(source)}"
@@ -286,6 +291,8 @@ def source_in_the_way(order: Order, views: Views) -> str:
 
 def target_devices(order: Order, views: Views, seen: DomainSeen) -> str:
     """Why the paused copy's disks are not those it must have; empty when they are."""
+    if order.streams and (closed := stream.closed(order, views.target)):
+        return closed
     if guards.passed("devices-proven", look.on_volumes(views.target, order, Side.TARGET, seen)):
         return ""
     devices = look.devices_text(views.target, seen)
@@ -301,5 +308,15 @@ STEPS: tuple[Step, ...] = (
     TargetDown(),
     Flip("target-flip", Phase.CUTOVER, Side.TARGET, to_drbd=False),
     RestorePaused(TARGET_RESTORE, Phase.CUTOVER, Side.TARGET, look.CUTOVER_IMAGE, on_drbd=False),
+    Go(),
+)
+STREAM_STEPS: tuple[Step, ...] = (
+    Ready(),
+    SourceAutostartOff(),
+    Flip("target-flip", Phase.CUTOVER, Side.TARGET, to_drbd=False),
+    stream.Stream(),
+    Demote(),
+    TargetDown(),
+    stream.TargetOpen(),
     Go(),
 )

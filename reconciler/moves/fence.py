@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.commands import files
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves.cutover import TARGET_RESTORE
+from reconciler.moves.cutover import COPIES
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, outdated
 
 
@@ -21,7 +21,7 @@ class Fence(Step):
         self.name, self.side, self.always = name, side, always
 
     def _needed(self, progress: Progress) -> bool:
-        return self.always or TARGET_RESTORE in progress.tried
+        return self.always or bool(COPIES & progress.tried)
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {self.side: (files.EPOCHS,)} if self._needed(progress) else {}

@@ -16,6 +16,7 @@ GUARDS = {
     "image-once": "a saved image is not restored again once the domain may have run after it",
     "restorable": "a domain is not suspended while an image of it could not be restored",
     "on-drbd": "DRBD changes sides only if the guest's last writes went through it",
+    "cut-off": "a paused copy may stay on the source at GO only over volumes that fail every request",
     "gate": "DRBD is taken down at the target only while both sides are quiet and in step",
     "go-source-secondary": "the target is started only while the source is not Primary",
     "authority": "after GO was tried, going back needs proof that the domain never ran on the target",

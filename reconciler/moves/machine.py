@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skip, Skipped, tell
 from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Status
 from reconciler.moves import guards, recipe
-from reconciler.moves.cutover import TARGET_RESTORE
+from reconciler.moves.cutover import COPIES
 from reconciler.moves.step import Mark, Step, Verdict
 
 POLL_S = 2.0
@@ -141,7 +141,7 @@ def _stays(progress: Progress) -> bool:
 
 def _early(progress: Progress, step: Step) -> bool:
     """While no restore was tried on the target it holds no copy that could start: no need to wait for it."""
-    forward = progress.direction is Direction.FORWARD and TARGET_RESTORE not in progress.tried
+    forward = progress.direction is Direction.FORWARD and not COPIES & progress.tried
     return forward and recipe.can_turn_back(step.phase, progress.tried)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.commands import drbd, files
 from reconciler.model.facts import Connection, DiskState, DrbdResource, Replication, Role
 from reconciler.model.move import Order, Phase, Progress, Side
-from reconciler.moves import look
+from reconciler.moves import look, stream
 from reconciler.moves.common import CreateMetadataVolumes, WriteResourceFile, bring_up, flip_commands
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, in_doubt, wait, wrong
 
@@ -150,8 +150,8 @@ def sync_percent(source: DrbdResource, order: Order) -> float:
     return round(max(0.0, 100.0 * (1 - missing / total)), 2)
 
 
-STEPS: tuple[Step, ...] = (
-    CreateMetadataVolumes("target-volumes", Phase.MIRROR, Side.TARGET, with_data=True),
+VOLUMES = CreateMetadataVolumes("target-volumes", Phase.MIRROR, Side.TARGET, with_data=True)
+_REST: tuple[Step, ...] = (
     WriteResourceFile("target-resource-file", Phase.MIRROR, Side.TARGET),
     WriteResourceFile("source-resource-file-again", Phase.MIRROR, Side.SOURCE),
     TargetUp(),
@@ -160,3 +160,5 @@ STEPS: tuple[Step, ...] = (
     Connect(),
     Sync(),
 )
+STEPS: tuple[Step, ...] = (VOLUMES, *_REST)
+STREAM_STEPS: tuple[Step, ...] = (VOLUMES, stream.TargetLower(), *_REST)

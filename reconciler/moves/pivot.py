@@ -24,31 +24,34 @@ from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Vie
 
 
 class Under(enum.Enum):
-    """What the source's volume stands on, as its table says."""
+    """What a volume stands on, as its table says."""
 
     EXTENTS = "its extents"
     DRBD = "DRBD"
     NOTHING = "a table that fails every read and write"
+    STAND_IN = "what stands in for its extents until DRBD is taken down"
     LVM = "a table that LVM has put there since"
     OTHER = "a table of somebody else"
     GONE = "no table: it is not active"
 
 
-def under(view: View, disk: MoveDisk) -> Under:
-    lines = view.get(dm.TABLES).get(disk.mapped)
+def under(view: View, disk: MoveDisk, side: Side = Side.SOURCE) -> Under:
+    lines = view.get(dm.TABLES).get(disk.mapped(side))
     if lines is None:
         return Under.GONE
     if lines == dm.over_drbd(disk.size_bytes, disk.minor):
         return Under.DRBD
     if lines == dm.failing(disk.size_bytes):
         return Under.NOTHING
+    if dm.stands_in(lines):
+        return Under.STAND_IN
     if not dm.plain(lines):
         return Under.LVM if dm.snapshotted(lines) else Under.OTHER
     return Under.EXTENTS if dm.covers(lines, disk.size_bytes) else Under.LVM
 
 
-def over(disk: MoveDisk, view: View) -> str:
-    return f"{view.host}: {disk.backing(Side.SOURCE)} stands on {under(view, disk).value}"
+def over(disk: MoveDisk, view: View, side: Side = Side.SOURCE) -> str:
+    return f"{view.host}: {disk.backing(side)} stands on {under(view, disk, side).value}"
 
 
 class SourceLower(Step):
@@ -63,20 +66,28 @@ class SourceLower(Step):
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view, tables = views.source, views.source.get(dm.TABLES)
         for disk in order.disks:
-            found, lower = under(view, disk), tables.get(disk.lower_name)
-            if found is Under.EXTENTS and lower in (None, tables[disk.mapped]):
+            found, lower = under(view, disk), tables.get(disk.lower_name(Side.SOURCE))
+            if found is Under.EXTENTS and lower in (None, tables[disk.mapped(Side.SOURCE)]):
                 continue
             if found is Under.EXTENTS:
-                return wrong(f"{view.host}: {disk.lower} is there and does not stand on the same extents")
+                return wrong(
+                    f"{view.host}: {disk.lower(Side.SOURCE)} is there and does not stand on the same extents"
+                )
             if found is not Under.DRBD or lower is None:
                 return wrong(over(disk, view))
-        return READY if any(disk.lower_name not in tables for disk in order.disks) else DONE
+        return READY if any(disk.lower_name(Side.SOURCE) not in tables for disk in order.disks) else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         tables = views.source.get(dm.TABLES)
-        missing = [disk for disk in order.disks if disk.lower_name not in tables]
+        missing = [disk for disk in order.disks if disk.lower_name(Side.SOURCE) not in tables]
         return (
-            Action(Side.SOURCE, tuple(dm.create(disk.lower_name, tables[disk.mapped]) for disk in missing)),
+            Action(
+                Side.SOURCE,
+                tuple(
+                    dm.create(disk.lower_name(Side.SOURCE), tables[disk.mapped(Side.SOURCE)])
+                    for disk in missing
+                ),
+            ),
         )
 
 
@@ -106,7 +117,11 @@ class SourcePivot(Step):
 
     def _left(self, order: Order, view: View) -> list[MoveDisk]:
         waiting = view.get(dm.SUSPENDED)
-        return [disk for disk in order.disks if under(view, disk) is Under.EXTENTS or disk.mapped in waiting]
+        return [
+            disk
+            for disk in order.disks
+            if under(view, disk) is Under.EXTENTS or disk.mapped(Side.SOURCE) in waiting
+        ]
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.SOURCE, to_drbd(self._left(order, views.source))),)
@@ -116,7 +131,7 @@ def to_drbd(disks: list[MoveDisk]) -> tuple[Command, ...]:
     return tuple(
         command
         for disk in disks
-        for command in dm.swap(disk.mapped, dm.over_drbd(disk.size_bytes, disk.minor))
+        for command in dm.swap(disk.mapped(Side.SOURCE), dm.over_drbd(disk.size_bytes, disk.minor))
     )
 
 
@@ -135,11 +150,15 @@ def cut_off(order: Order, view: View) -> tuple[Command, ...]:
         command
         for disk in order.disks
         if under(view, disk) is Under.DRBD
-        for command in dm.swap(disk.mapped, dm.failing(disk.size_bytes))
+        for command in dm.swap(disk.mapped(Side.SOURCE), dm.failing(disk.size_bytes))
     )
 
 
 def remove_lower(order: Order, view: View) -> tuple[Command, ...]:
     """The lower devices that are still there."""
     tables = view.get(dm.TABLES)
-    return tuple(dm.remove(disk.lower_name) for disk in order.disks if disk.lower_name in tables)
+    return tuple(
+        dm.remove(disk.lower_name(Side.SOURCE))
+        for disk in order.disks
+        if disk.lower_name(Side.SOURCE) in tables
+    )

@@ -8,6 +8,12 @@ from reconciler.moves.step import Step
 
 MOVE: tuple[Step, ...] = (*attach.STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
 PIVOT_MOVE: tuple[Step, ...] = (*attach.PIVOT_STEPS, *mirror.STEPS, *cutover.STEPS, *settle.STEPS)
+STREAM_MOVE: tuple[Step, ...] = (
+    *attach.PIVOT_STEPS,
+    *mirror.STREAM_STEPS,
+    *cutover.STREAM_STEPS,
+    *settle.STREAM_STEPS,
+)
 PROVISION: tuple[Step, ...] = (attach.TakeEpoch(), *provision.STEPS)
 START_STEPS = frozenset({cutover.GO, provision.START})
 """Steps that start the domain on the target: once tried, only the target's own word decides."""
@@ -17,6 +23,8 @@ def steps(order: Order, direction: Direction) -> tuple[Step, ...]:
     """The steps of a journey; names are unique within it."""
     match order.kind, direction:
         case Kind.MOVE, Direction.FORWARD:
+            if order.streams:
+                return STREAM_MOVE
             return PIVOT_MOVE if order.pivots else MOVE
         case Kind.MOVE, Direction.BACK:
             return back.PIVOT_STEPS if order.pivots else back.STEPS

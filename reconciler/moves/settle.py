@@ -10,6 +10,7 @@ from reconciler.moves import guards, look, pivot
 from reconciler.moves.common import DropFolder, resource_path, start_afresh
 from reconciler.moves.cutover import target_devices
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
+from reconciler.moves.stream import SourceDestroyed, remove_lower
 
 RUNNING_LOOKS = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)
 
@@ -56,7 +57,8 @@ class TargetRuns(Step):
         self.name = name
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (files.BOOT_ID, *RUNNING_LOOKS)}
+        tables = (dm.TABLES,) if order.streams else ()
+        return {Side.TARGET: (files.BOOT_ID, *RUNNING_LOOKS, *tables)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.target, order)
@@ -191,16 +193,18 @@ class SourceVolumesRemoved(Step):
 
 
 class TargetLeftovers(Step):
-    """On the target only the domain's own volumes are left: no metadata volume, resource file or tag."""
+    """On the target only the domain's own volumes are left: no second device, metadata, file of DRBD, tag."""
 
     name = "target-leftovers"
     phase = Phase.SETTLE
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES)}
+        tables = (dm.TABLES,) if order.streams else ()
+        return {Side.TARGET: (lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES, *tables)}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
-        commands: list[Command] = []
+        lower = remove_lower(order, views.target) if order.streams else ()
+        commands: list[Command] = [files.SETTLE, *lower] if lower else []
         for disk in order.disks:
             group = disk.group(Side.TARGET)
             if look.volume(views.target, group, disk.metadata) is not None:
@@ -221,10 +225,8 @@ class TargetLeftovers(Step):
         return (Action(Side.TARGET, self._commands(order, views)),)
 
 
-STEPS: tuple[Step, ...] = (
-    TargetRuns("target-runs"),
-    TargetAutostart(),
-    TargetRuns("target-runs-on"),
+_RUNS: tuple[Step, ...] = (TargetRuns("target-runs"), TargetAutostart(), TargetRuns("target-runs-on"))
+_CLEAR: tuple[Step, ...] = (
     SourceDown(),
     SourceLinksRemoved(),
     SourceVolumesRemoved(),
@@ -232,3 +234,5 @@ STEPS: tuple[Step, ...] = (
     DropFolder("target-image-removed", Phase.SETTLE, Side.TARGET),
     TargetLeftovers(),
 )
+STEPS: tuple[Step, ...] = (*_RUNS, *_CLEAR)
+STREAM_STEPS: tuple[Step, ...] = (*_RUNS, SourceDestroyed(), *_CLEAR)

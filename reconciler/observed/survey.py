@@ -30,6 +30,7 @@ SURVEY: tuple[Query[Any], ...] = (
     files.SAVED_AT_SHUTDOWN,
     files.EPOCHS,
     files.SPACE,
+    files.PROGRAMS,
 )
 
 

@@ -1,13 +1,14 @@
-"""Which way DRBD gets under a domain: the one without a suspension wherever the source allows it. Pure."""
+"""How DRBD gets under a domain, and its memory to the target: the fastest that the hosts allow. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from reconciler.commands import dm
+from reconciler.commands import dm, files
 from reconciler.model.facts import View
-from reconciler.model.move import MoveDisk
-from reconciler.model.placement import Attach
+from reconciler.model.move import MoveDisk, Side
+from reconciler.model.placement import Attach, Compression, Cutover, Policy
 from reconciler.planning.whereabouts import Found
 
 
@@ -17,10 +18,10 @@ def no_pivot(found: Found, disks: Sequence[MoveDisk], view: View) -> str:
     for disk in disks:
         if disk.minor >= 0:
             return f"{found.seen.name} on {found.host} has {disk.drbd} open, not the volume under it"
-        if len(disk.lower_name) > dm.NAME_MAX:
-            return f"{found.host}: {disk.lower_name} is too long for a name in device-mapper"
-        if disk.lower_name in tables:
-            return f"{found.host}: {disk.lower} exists already"
+        if len(disk.lower_name(Side.SOURCE)) > dm.NAME_MAX:
+            return f"{found.host}: {disk.lower_name(Side.SOURCE)} is too long for a name in device-mapper"
+        if disk.lower_name(Side.SOURCE) in tables:
+            return f"{found.host}: {disk.lower(Side.SOURCE)} exists already"
     return ""
 
 
@@ -29,7 +30,7 @@ def check_tables(found: Found, disks: Sequence[MoveDisk], view: View) -> list[st
     tables = view.get(dm.TABLES)
     problems = []
     for disk in disks:
-        lines = tables.get(disk.mapped)
+        lines = tables.get(disk.mapped(Side.SOURCE))
         if lines is not None and not dm.plain(lines):
             problems.append(
                 f"{found.host}: /dev/{disk.source_group}/{disk.volume} stands on «{'; '.join(lines)}», "
@@ -38,8 +39,47 @@ def check_tables(found: Found, disks: Sequence[MoveDisk], view: View) -> list[st
     return problems
 
 
-def choose(wanted: Attach, why_not: str) -> Attach:
-    """What is wanted; left to the tool, the pivot if nothing speaks against it."""
-    if wanted is not Attach.AUTO:
-        return wanted
-    return Attach.SUSPEND if why_not else Attach.PIVOT
+def no_stream(attach: Attach, disks: Sequence[MoveDisk], view: View) -> str:
+    """Why memory cannot go straight into a copy on the target; empty when it can.
+
+    The source's copy keeps its disks open then: only from under a pivot can DRBD be taken away from it.
+    """
+    if attach is not Attach.PIVOT:
+        return "it is suspended to attach"
+    for disk in disks:
+        if len(disk.lower_name(Side.TARGET)) > dm.NAME_MAX:
+            return f"{view.host}: {disk.lower_name(Side.TARGET)} is too long for a name in device-mapper"
+        if disk.lower_name(Side.TARGET) in view.get(dm.TABLES):
+            return f"{view.host}: {disk.lower(Side.TARGET)} exists already"
+    return ""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """What was chosen, what a policy asks for in vain, and why it is not a faster one where that was free."""
+
+    attach: Attach
+    cutover: Cutover
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+
+def choose(policy: Policy, found: Found, disks: Sequence[MoveDisk], source: View, target: View) -> Ways:
+    """What the policy wants; left to the tool, the faster way if nothing speaks against it."""
+    problems, remarks = [], []
+    attach, why_not = policy.attach, no_pivot(found, disks, source)
+    if attach is Attach.AUTO:
+        attach = Attach.SUSPEND if why_not else Attach.PIVOT
+        remarks += [f"is suspended to attach, as {why_not}"] if why_not else []
+    elif attach is Attach.PIVOT and why_not:
+        problems.append(f"policy wants attach: pivot, but {why_not}")
+    cutover, why_not = policy.cutover, no_stream(attach, disks, target)
+    if cutover is Cutover.AUTO:
+        cutover = Cutover.STORE if why_not else Cutover.STREAM
+        remarks += [f"changes hosts through a saved image, as {why_not}"] if why_not else []
+    elif cutover is Cutover.STREAM and why_not:
+        problems.append(f"policy wants cutover: stream, but {why_not}")
+    if cutover is Cutover.STREAM and policy.compression is Compression.ZSTD:
+        without = [view.host for view in (source, target) if "zstd" not in view.get(files.PROGRAMS)]
+        problems += [f"policy wants compression: zstd, but {host} has no /usr/bin/zstd" for host in without]
+    return Ways(attach, cutover, tuple(problems), tuple(remarks))

@@ -12,14 +12,22 @@ from reconciler.commands import drbd, files, xl
 from reconciler.errors import UnknownFact
 from reconciler.model.facts import DomainState, Unknown, View
 from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Progress, Reason, Status
-from reconciler.model.placement import Attach, Desired, Domain
+from reconciler.model.placement import Attach, Cutover, Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.provision import config_text
 from reconciler.planning import attaching
 from reconciler.planning.attaching import check_tables
 from reconciler.planning.devices import check_open
-from reconciler.planning.predict import Rates, Sample, predict
-from reconciler.planning.preflight import MIB, Room, check_hosts, check_source, check_target, resolve_disk
+from reconciler.planning.predict import NO_MOVE, Rates, Sample, predict
+from reconciler.planning.preflight import (
+    MIB,
+    Room,
+    check_hosts,
+    check_image,
+    check_source,
+    check_target,
+    resolve_disk,
+)
 from reconciler.planning.rewinds import Accepted, heeded, rewinds
 from reconciler.planning.traces import exists, remains, saved_notes, traces, twins, untold
 from reconciler.planning.whereabouts import Found, Whereabouts, locate, unmanaged
@@ -183,7 +191,8 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
     order, notes = ordered
     if left:
         return item(ItemKind.REFUSED, untold(domain.name, left, found))
-    allowed_s, freeze_s = domain.policy.max_freeze_s, order.prediction.freeze_cutover_s
+    allowed_s = domain.policy.max_freeze_s
+    freeze_s = max(order.prediction.freeze_attach_s, order.prediction.freeze_cutover_s)
     if allowed_s is not None and freeze_s > allowed_s:
         return item(ItemKind.REFUSED, f"its freeze is predicted at {freeze_s} s, policy allows {allowed_s} s")
     return replace(item(ItemKind.MOVE), order=order, notes=notes)
@@ -304,11 +313,13 @@ def _move(
     problems += check_source(found, disks, source_view)
     problems += check_open(found, disks, source_view)
     problems += check_tables(found, disks, source_view)
-    no_pivot = attaching.no_pivot(found, disks, source_view)
-    attach = attaching.choose(domain.policy.attach, no_pivot)
-    if attach is Attach.PIVOT and no_pivot:
-        problems.append(f"policy wants attach: pivot, but {no_pivot}")
+    ways = attaching.choose(domain.policy, found, disks, source_view, target_view)
+    problems += ways.problems
     problems += check_target(domain.name, found.seen.memory_mb, disks, target, target_view, room)
+    if Attach.SUSPEND is ways.attach or Cutover.STORE is ways.cutover:
+        problems += check_image(domain.name, found.seen.memory_mb, source_view)
+    if Cutover.STORE is ways.cutover:
+        problems += check_image(domain.name, found.seen.memory_mb, target_view)
     busy = {
         v.minor for view in (source_view, target_view) for r in view.get(drbd.RESOURCES) for v in r.volumes
     }
@@ -345,11 +356,13 @@ def _move(
         secret=_secret(situation, f"{domain.name}-{epoch}"),
         config_text=None,
         autostart=f"/etc/xen/auto/{domain.name}.cfg" in source_view.get(files.CONFIG_FILES).autostart,
-        attach=attach,
-        prediction=predict(size, found.seen.memory_mb, attach, situation.samples, limits.rates),
+        attach=ways.attach,
+        cutover=ways.cutover,
+        prediction=predict(
+            size, found.seen.memory_mb, ways.attach, ways.cutover, situation.samples, limits.rates
+        ),
     )
-    slower = domain.policy.attach is Attach.AUTO and attach is Attach.SUSPEND
-    return order, (f"is suspended to attach, as {no_pivot}",) if slower else ()
+    return order, ways.remarks
 
 
 def _provision(situation: Situation, domain: Domain, room: Room) -> Order | str:
@@ -395,8 +408,6 @@ def _provision(situation: Situation, domain: Domain, room: Room) -> Order | str:
         secret="",
         config_text=config_text(domain.name, ident, wanted, disks),
         autostart=wanted.autostart,
-        prediction=predict(
-            sum(disk.size_bytes for disk in disks), 0, Attach.PIVOT, (), situation.limits.rates
-        ),
+        prediction=NO_MOVE,
         provision=wanted,
     )

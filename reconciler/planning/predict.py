@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reconciler.model.move import Prediction
-from reconciler.model.placement import Attach
+from reconciler.model.placement import Attach, Cutover
 
 MIB = 1024**2
 
@@ -21,6 +21,7 @@ class Sample:
     memory_mb: int
     attach_s: float | None
     cutover_s: float | None
+    cutover: Cutover
 
 
 @dataclass(frozen=True)
@@ -32,25 +33,34 @@ class Rates:
     fixed_s: float = 2.0
 
 
+NO_MOVE = Prediction(sync_s=0.0, freeze_attach_s=0.0, freeze_cutover_s=0.0, learned=0)
+"""Of a domain that is created: nothing is synced and nobody is suspended."""
+
+
 def predict(
-    size_bytes: int, memory_mb: int, way: Attach, samples: Sequence[Sample], rates: Rates
+    size_bytes: int, memory_mb: int, attach: Attach, cutover: Cutover, samples: Sequence[Sample], rates: Rates
 ) -> Prediction:
     """The median of what finished moves say, scaled by size; assumptions where nothing was measured."""
-    sync_mb_s = min(rates.link_mb_s, rates.disk_mb_s)
     speeds = [sample.sync_bytes / MIB / sample.sync_s for sample in samples if sample.sync_s > 0]
-    attach = [s.attach_s / s.memory_mb for s in samples if s.attach_s is not None and s.memory_mb]
-    cutover = [s.cutover_s / s.memory_mb for s in samples if s.cutover_s is not None and s.memory_mb]
-    store_s = 2 * memory_mb / rates.disk_mb_s
+    sync_mb_s = statistics.median(speeds) if speeds else min(rates.link_mb_s, rates.disk_mb_s)
+    attached = [s.attach_s / s.memory_mb for s in samples if s.attach_s is not None and s.memory_mb]
+    moved = [
+        s.cutover_s / s.memory_mb
+        for s in samples
+        if s.cutover_s is not None and s.memory_mb and s.cutover is cutover
+    ]
+    through_file_s = 2 * memory_mb / rates.disk_mb_s
+    attach_s = _freeze_s(attached, memory_mb, rates.fixed_s + through_file_s)
+    over_link_s = memory_mb / rates.link_mb_s
+    change_s = rates.fixed_s + over_link_s + (0.0 if cutover is Cutover.STREAM else through_file_s)
     return Prediction(
-        sync_s=round(size_bytes / MIB / (statistics.median(speeds) if speeds else sync_mb_s), 2),
-        freeze_attach_s=0.0
-        if way is Attach.PIVOT
-        else round(statistics.median(attach) * memory_mb if attach else rates.fixed_s + store_s, 2),
-        freeze_cutover_s=round(
-            statistics.median(cutover) * memory_mb
-            if cutover
-            else rates.fixed_s + store_s + memory_mb / rates.link_mb_s,
-            2,
-        ),
+        sync_s=round(size_bytes / MIB / sync_mb_s, 2),
+        freeze_attach_s=0.0 if attach is Attach.PIVOT else attach_s,
+        freeze_cutover_s=_freeze_s(moved, memory_mb, change_s),
         learned=len(samples),
     )
+
+
+def _freeze_s(measured: Sequence[float], memory_mb: int, assumed_s: float) -> float:
+    """From seconds for each MiB of memory."""
+    return round(statistics.median(measured) * memory_mb if measured else assumed_s, 2)

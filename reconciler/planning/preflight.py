@@ -166,9 +166,14 @@ def check_target(
     if any(resource.name == f"xr-{domain}" for resource in view.get(drbd.RESOURCES)):
         problems.append(f"{target.name}: DRBD resource xr-{domain} exists already")
     problems += check_saved(domain, view)
-    if memory_mb and view.get(files.SPACE) < memory_mb * MIB + 64 * MIB:
-        problems.append(f"{target.name} has no room below {files.STATE} for the saved image of {domain}")
     return problems
+
+
+def check_image(domain: str, memory_mb: int, view: View) -> list[str]:
+    """Where a saved image is made, there must be room for it."""
+    if view.get(files.SPACE) >= memory_mb * MIB + 64 * MIB:
+        return []
+    return [f"{view.host} has no room below {files.STATE} for the saved image of {domain}"]
 
 
 def check_saved(domain: str, view: View) -> list[str]:
@@ -183,13 +188,11 @@ def check_saved(domain: str, view: View) -> list[str]:
 
 
 def check_source(found: Found, disks: Sequence[MoveDisk], view: View) -> list[str]:
-    """The source must have room for metadata and the saved image; the domain must be plainly running."""
+    """The source must have room for metadata; the domain must be plainly running."""
     problems = []
     name = found.seen.name
     if found.seen.state is not DomainState.RUNNING:
         problems.append(f"{name} is {found.seen.state.value} on {found.host}; only a running domain is moved")
-    if view.get(files.SPACE) < found.seen.memory_mb * MIB + 64 * MIB:
-        problems.append(f"{found.host} has no room below {files.STATE} for the saved image of {name}")
     if swollen := xl.cannot_be_restored(found.seen, found.config, found.host):
         problems.append(swollen)
     problems += check_saved(name, view)

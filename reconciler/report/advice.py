@@ -79,6 +79,11 @@ def safety(order: Order, progress: Progress, reason: Reason, frozen: bool) -> st
             f"No write is lost and at most one copy can run, but whether {name} runs is not known: only "
             f"{target} can say. The copy on {source} stays stopped until then; do not start it."
         )
+    if frozen and order.streams:
+        return (
+            f"Stopped, not lost: {name} is suspended. Its paused copy on {source} and its disks there are "
+            "the truth; keep both as they are."
+        )
     if frozen:
         return (
             f"Stopped, not lost: {name} is suspended. Its disks on {source} and its saved image in "

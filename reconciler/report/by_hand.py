@@ -77,7 +77,7 @@ def _look(order: Order) -> Iterator[Line]:
             yield Line(f"DRBD on {host.name}", on(f"drbdsetup events2 --now --statistics {order.resource}"))
         links = " ".join(disk.link for disk in order.disks)
         yield Line("where its disks' names point to", on(f"ls -l {links}"))
-        if order.pivots and side is Side.SOURCE:
+        if order.streams or (order.pivots and side is Side.SOURCE):
             yield Line("what its volumes stand on", on("dmsetup table"))
         groups = sorted({disk.group(side) for disk in order.disks if disk.group(side)})
         yield Line("its volumes", on(f"lvs -o lv_name,lv_tags,lv_uuid {' '.join(groups)}"))
@@ -124,10 +124,15 @@ def _lost(order: Order, progress: Progress) -> Iterator[Line]:
             on_source(f"drbdadm primary {order.resource}"),
         )
     image = saved_image(progress)
+    here = f"{lost}and {order.host(Side.SOURCE).name} has not rebooted since: "
+    if order.streams:
+        yield Line(
+            f"{here}let its paused copy run, as it was before GO; what was written after that is lost",
+            on_source(f"xl unpause {order.domain}"),
+        )
     if image is not None:
         yield Line(
-            f"{lost}and {order.host(Side.SOURCE).name} has not rebooted since: start the copy as it was "
-            "before GO, once; what it wrote after that is lost",
+            f"{here}start the copy as it was before GO, once; what it wrote after that is lost",
             on_source(f"xl restore {look.image(order, image)}"),
         )
     yield Line(f"{lost}ask for the move to be closed", f"reconciler release {order.domain} --i-have-checked")
@@ -138,8 +143,9 @@ def _plain(order: Order, lost: str) -> Iterator[Line]:
     """After a pivot: volume by volume off DRBD, and the symlinks with them."""
     on_source = ssh(order.host(Side.SOURCE))
     for disk in order.disks:
-        path, name = disk.backing(Side.SOURCE), disk.mapped
-        swap = f"dmsetup table {disk.lower_name} | dmsetup load {name} && dmsetup resume --nolockfs {name}"
+        path, name = disk.backing(Side.SOURCE), disk.mapped(Side.SOURCE)
+        lower = disk.lower_name(Side.SOURCE)
+        swap = f"dmsetup table {lower} | dmsetup load {name} && dmsetup resume --nolockfs {name}"
         yield Line(f"{lost}put {path} back on its extents", on_source(shlex.quote(swap)))
         yield Line(f"{lost}and let its name mean it again", on_source(f"ln -sfn {path} {disk.link}"))
 

@@ -208,4 +208,5 @@ def sample(record: Record, events: Sequence[Event]) -> Sample | None:
         memory_mb=order.memory_mb,
         attach_s=measured.get(FreezeKind.ATTACH),
         cutover_s=measured.get(FreezeKind.CUTOVER),
+        cutover=order.cutover,
     )

@@ -49,6 +49,8 @@ class Vbd:
     """A disk of a domain. The path was resolved once; I/O goes to `device` whatever the path says later.
 
     `opened` is False when blkback could not open the device: `xl` does not notice, the guest has no disk.
+    `flushes` is False when the device, as blkback opened it, could not flush: every fsync of a guest that
+    comes from a disk that could fails then, whatever the device stands on later.
     """
 
     vdev: str
@@ -57,6 +59,7 @@ class Vbd:
     device: BlockDevice
     real_path: str
     opened: bool = True
+    flushes: bool = True
 
     @property
     def devid(self) -> int:

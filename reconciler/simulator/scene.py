@@ -20,6 +20,8 @@ def site(hosts: int = 2, seed: int = 0, beat_s: float = 0.1) -> World:
             host.files.nodes[folder] = Directory()
         for file in ("vmlinuz", "initrd.img"):
             host.files.nodes[f"/srv/guest/{file}"] = File(thing="boot file", bulk=8 * MIB)
+        host.files.nodes["/usr/bin"] = Directory()
+        host.files.nodes["/usr/bin/zstd"] = File("a program")
     return world
 
 

@@ -42,6 +42,10 @@ class BlockDevice:
     def check_open(self, write: bool) -> None:
         """Raise IOFault when the driver would refuse the open."""
 
+    def flushes(self) -> bool:
+        """Whether it says that it has a write cache to flush: what holds data does, `error` does not."""
+        return True
+
     def open(self, who: str, write: bool = True) -> None:
         self.check_open(write)
         self.opens.append(who)
@@ -113,6 +117,9 @@ class Mapped(BlockDevice):
     table: tuple[Segment, ...] = ()
     loaded: tuple[Segment, ...] | None = None
     suspended: bool = False
+
+    def flushes(self) -> bool:
+        return any(segment.device is not None and segment.device.flushes() for segment in self.table)
 
     def pieces(self, low: int, high: int) -> list[tuple[BlockDevice, int, int, int]]:
         """(device below, its first byte, its end, what to subtract to come back here) for a range."""

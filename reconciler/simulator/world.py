@@ -188,6 +188,8 @@ class World:
             for vbd in domain.vbds:
                 if not vbd.opened:
                     raise IOFault(f"{vbd.vdev} never connected")
+                if vbd.mode == "w" and not vbd.flushes:
+                    raise IOFault(f"{vbd.vdev} takes no flush")
                 if vbd.mode == "w":
                     offset = slot_offset(vbd.device.size, number)
                     beat = beat or Beat(guest.name, number, host.name)

@@ -10,6 +10,7 @@ from typing import Any
 from reconciler.model import names
 from reconciler.model.placement import (
     Attach,
+    Compression,
     Cutover,
     DiskSource,
     Domain,
@@ -52,7 +53,8 @@ def host(entry: Entry, report: Report) -> Host:
 def policy(data: dict[str, Any] | None, defaults: Policy) -> Policy:
     """The policy; what it does not say comes from the defaults."""
     given = {**vars(defaults), **(data or {})}
-    return Policy(**{**given, "attach": Attach(given["attach"]), "cutover": Cutover(given["cutover"])})
+    named = {"attach": Attach, "cutover": Cutover, "compression": Compression}
+    return Policy(**{**given, **{key: kind(given[key]) for key, kind in named.items()}})
 
 
 def domain(entry: Entry, defaults: Policy, report: Report) -> Domain:

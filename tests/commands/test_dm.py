@@ -226,3 +226,47 @@ def test_whether_a_table_is_whole() -> None:
         ((whole[1], whole[0]), 4096),
     ):
         assert not dm.covers(lines, size)
+
+
+def test_how_long_a_device_is() -> None:
+    assert dm.length(()) == 0
+    assert dm.length(("0 8 linear 254:16 2048",)) == 4096
+    assert dm.length(("0 8 linear 254:16 2048", "8 3 linear 254:32 0")) == 5632
+    assert dm.failing(dm.length(("0 8 linear 254:16 2048", "8 3 linear 254:32 0"))) == ("0 11 error",)
+
+
+def test_what_stands_in_for_a_device() -> None:
+    """It fails every request but those to its last 4 KiB."""
+    made = dm.stand_in(512 * 1024**2, "254:16 99")
+    assert made == ("0 1048568 error", "1048568 8 linear 254:16 99")
+    assert dm.covers(made, 512 * 1024**2) and not dm.plain(made) and dm.stands_in(made)
+    for lines in (
+        (),
+        made[:1],
+        made[1:],
+        (made[1], made[0]),
+        (*made, made[1]),
+        ("0 8 linear 254:16 2048", "8 8 linear 254:16 99"),
+        ("0 1048568 error", "1048568 8 error"),
+        ("0 1048568 error", "1048568 8 linear 147:1 99"),
+    ):
+        assert not dm.stands_in(lines)
+
+
+@pytest.mark.parametrize(
+    ("lines", "place"),
+    [
+        (("0 8192 linear 254:16 2048",), "254:16 10232"),
+        (("0 8 linear 254:16 2048",), "254:16 2048"),
+        (("0 7 linear 254:16 2048",), ""),
+        (("0 8192 linear 254:16 0", "8192 9 linear 254:32 100"), "254:32 101"),
+        (("0 8192 linear 254:16 0", "8192 7 linear 254:32 100"), ""),
+        (("0 8192 error", "8192 8 linear 254:32 100"), "254:32 100"),
+        (("0 8192 striped 2 128 254:16 0 254:32 0",), ""),
+        (("0 8192 linear 147:1 0",), ""),
+        (("0 8192 error",), ""),
+        ((), ""),
+    ],
+)
+def test_where_a_device_ends(lines: dm.Lines, place: str) -> None:
+    assert dm.last_place(lines) == place

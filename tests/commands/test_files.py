@@ -44,6 +44,24 @@ def test_sizes() -> None:
             files.parse_sizes(Answer(0, text, ""))
 
 
+def test_programs() -> None:
+    assert files.PROGRAMS.command.argv == (
+        "find",
+        "/usr/bin",
+        "-maxdepth",
+        "1",
+        "-name",
+        "zstd",
+        "-printf",
+        "%f\\t%l\\n",
+    )
+    for text, found in (("zstd\t\n", {"zstd"}), ("zstd\tzstd-1.5\n", {"zstd"}), ("", set())):
+        assert files.PROGRAMS.parse(Answer(0, text, "")) == found
+    for cut in ("zstd", "zstd\t"):
+        with pytest.raises(ParseError):
+            files.PROGRAMS.parse(Answer(0, cut, ""))
+
+
 def test_configs() -> None:
     text = "l\t/etc/xen/auto/w.cfg\t../w.cfg\nf\t/etc/xen/w.cfg\t\nf\t/etc/xen/x.cfg\t\n"
     found = files.parse_configs(Answer(0, text, ""))

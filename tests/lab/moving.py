@@ -45,6 +45,7 @@ def nothing_left(lab: Lab, name: str) -> None:
     assert host.run("ls /etc/xen/disks /etc/xen/auto | grep web1 || true").strip() == ""
     assert host.run("ls /etc/xen/*.cfg /etc/drbd.d/*.res 2>/dev/null | grep web1 || true").strip() == ""
     assert host.run("find /var/lib/xen-reconciler/images -type f 2>/dev/null || true").strip() == ""
+    assert host.run(["dmsetup", "table"]).strip() == "No devices found"
 
 
 def at_home(lab: Lab, name: str) -> None:
@@ -58,6 +59,11 @@ def at_home(lab: Lab, name: str) -> None:
     assert "/etc/xen/disks/web1-root" in host.run(["cat", "/etc/xen/web1.cfg"])
     assert host.run(["readlink", "/etc/xen/auto/web1.cfg"]).strip() == "../web1.cfg"
     assert host.run("ls /etc/drbd.d/xr-* 2>/dev/null || true").strip() == ""
+    tables = host.run(["dmsetup", "table"]).splitlines()
+    assert sorted(line.partition(": ")[0] for line in tables) == sorted(
+        f"vg-{volume.replace('-', '--')}" for volume in VOLUMES
+    )
+    assert all(" linear 254:16 " in line for line in tables)
     backends = host.run("xenstore-ls -f /local/domain/0/backend/vbd | grep physical-device-path || true")
     assert "drbd" not in backends
 

@@ -79,7 +79,7 @@ def test_a_commit_moves_a_writing_guest_through_faults(
         time.sleep(2)
         assert 0 < out_of_sync_kib(lab, "xen1") < before, "DRBD goes on without the daemon"
         site.start()
-        watch.wait("the copy of the image", lambda: watch.at("ship"), MOVE_S)
+        watch.wait("memory on its way", lambda: watch.at("cutover-stream"), MOVE_S)
         lab.hosts["xen1"].cut("mgmt")
         time.sleep(15)
         lab.hosts["xen1"].heal("mgmt")
@@ -87,7 +87,7 @@ def test_a_commit_moves_a_writing_guest_through_faults(
         site.stop(signal.SIGKILL)
         site.start()
 
-    times = move(lab, site, "xen2", faults, resync_rate_mb_s=2)
+    times = move(lab, site, "xen2", faults, resync_rate_mb_s=2, compression="zstd")
     began = lab.hosts["xen1"].run("dmesg | grep -c 'Began resync as SyncSource'").strip()
     assert began == str(len(VOLUMES)), "the sync was started over"
     with capsys.disabled():

@@ -6,22 +6,28 @@ from dataclasses import replace
 from typing import Any
 
 from reconciler.model.move import Direction, Order, Progress, Status
-from reconciler.model.placement import Attach, Domain
+from reconciler.model.placement import Attach, Cutover, Domain
 from reconciler.planning.planner import plan
 from tests.planning.site import NOW, running, situation
 from tests.planning.test_planner import PROVISION
 
 
 def move(**changes: Any) -> Order:
-    """One that suspends the domain to attach."""
+    """One that suspends the domain to attach, and moves its memory through a file."""
     order = plan(situation(running())).items[0].order
     assert order is not None
-    return replace(order, config_text="name = 'web1'\n", **{"attach": Attach.SUSPEND, **changes})
+    slowest = {"attach": Attach.SUSPEND, "cutover": Cutover.STORE}
+    return replace(order, config_text="name = 'web1'\n", **{**slowest, **changes})
 
 
 def pivot_move(**changes: Any) -> Order:
-    """What a plan makes of it unless told otherwise."""
+    """One that attaches by pivot, and moves its memory through a file."""
     return move(attach=Attach.PIVOT, **changes)
+
+
+def stream_move(**changes: Any) -> Order:
+    """What a plan makes of it unless told otherwise."""
+    return pivot_move(cutover=Cutover.STREAM, **changes)
 
 
 def provision() -> Order:

@@ -9,9 +9,9 @@ import pytest
 from reconciler.model.move import Direction, Order, Progress, Reason, Status
 from reconciler.moves import recipe
 from reconciler.moves.authority import Holder, holder, may_rest, untouchable
-from tests.moves.journeys import at, back, move, pivot_move, provision
+from tests.moves.journeys import at, back, move, pivot_move, provision, stream_move
 
-MOVE, PIVOT, NEW = move(), pivot_move(), provision()
+MOVE, PIVOT, STREAM, NEW = move(), pivot_move(), stream_move(), provision()
 SOURCE, TARGET, NOBODY, NO_COPY = Holder.SOURCE, Holder.TARGET, Holder.NOBODY, Holder.NO_COPY
 
 FORWARD = {  # step: (who holds the truth before its intent, who after, may it rest before, and after)
@@ -125,20 +125,66 @@ PIVOT_BACK = {
     "back-target-cleaned": (SOURCE, True),
     "back-source-still": (SOURCE, True),
 }
-FORWARDS = ((MOVE, FORWARD), (PIVOT, PIVOT_FORWARD))
-BACKS = ((MOVE, FORWARD, BACK), (PIVOT, PIVOT_FORWARD, PIVOT_BACK))
+STREAM_FORWARD = {
+    "take-epoch": (SOURCE, SOURCE, True, True),
+    "source-drbd-copies": (SOURCE, SOURCE, True, True),
+    "source-metadata": (SOURCE, SOURCE, True, True),
+    "source-lower": (SOURCE, SOURCE, True, True),
+    "source-resource-file": (SOURCE, SOURCE, True, True),
+    "source-drbd-up": (SOURCE, SOURCE, True, True),
+    "source-drbd-primary": (SOURCE, SOURCE, True, True),
+    "source-pivot": (SOURCE, SOURCE, True, True),
+    "source-flip": (SOURCE, SOURCE, True, True),
+    "target-volumes": (SOURCE, SOURCE, True, True),
+    "target-lower": (SOURCE, SOURCE, True, True),
+    "target-resource-file": (SOURCE, SOURCE, True, True),
+    "source-resource-file-again": (SOURCE, SOURCE, True, True),
+    "target-drbd-up": (SOURCE, SOURCE, True, True),
+    "target-links": (SOURCE, SOURCE, True, True),
+    "target-config": (SOURCE, SOURCE, True, True),
+    "connect": (SOURCE, SOURCE, True, True),
+    "sync": (SOURCE, SOURCE, True, True),
+    "cutover-ready": (SOURCE, SOURCE, True, True),
+    "source-autostart-off": (SOURCE, SOURCE, True, True),
+    "target-flip": (SOURCE, SOURCE, True, True),
+    "cutover-stream": (SOURCE, SOURCE, True, False),
+    "source-demote": (SOURCE, SOURCE, False, False),
+    "target-drbd-down": (SOURCE, SOURCE, False, False),
+    "target-open": (SOURCE, SOURCE, False, False),
+    "go": (SOURCE, NOBODY, False, False),
+    "target-runs": (TARGET, TARGET, False, False),
+    "target-autostart": (TARGET, TARGET, False, False),
+    "target-runs-on": (TARGET, TARGET, False, False),
+    "source-destroyed": (TARGET, TARGET, False, False),
+    "source-drbd-down": (TARGET, TARGET, True, True),
+    "source-links-removed": (TARGET, TARGET, True, True),
+    "source-volumes-removed": (TARGET, TARGET, True, True),
+    "source-image-removed": (TARGET, TARGET, True, True),
+    "target-image-removed": (TARGET, TARGET, True, True),
+    "target-leftovers": (TARGET, TARGET, True, True),
+}
+FORWARDS = ((MOVE, FORWARD), (PIVOT, PIVOT_FORWARD), (STREAM, STREAM_FORWARD))
+BACKS = (
+    (MOVE, FORWARD, BACK),
+    (PIVOT, PIVOT_FORWARD, PIVOT_BACK),
+    (STREAM, STREAM_FORWARD, PIVOT_BACK),
+)
+
+
+def way(order: Order) -> str:
+    return order.cutover.value if order.streams else order.attach.value
 
 
 def test_the_tables_name_every_step() -> None:
     for order, forward, backward in BACKS:
-        for table, way in ((forward, Direction.FORWARD), (backward, Direction.BACK)):
-            assert list(table) == [step.name for step in recipe.steps(order, way)]
+        for table, direction in ((forward, Direction.FORWARD), (backward, Direction.BACK)):
+            assert list(table) == [step.name for step in recipe.steps(order, direction)]
 
 
 @pytest.mark.parametrize(
     ("order", "names", "step", "expected"),
     [
-        pytest.param(order, list(table), step, expected, id=f"{order.attach.value}-{step}")
+        pytest.param(order, list(table), step, expected, id=f"{way(order)}-{step}")
         for order, table in FORWARDS
         for step, expected in table.items()
     ],
@@ -153,7 +199,7 @@ def test_forward(order: Order, names: list[str], step: str, expected: tuple[obje
 @pytest.mark.parametrize(
     ("order", "names", "step", "expected"),
     [
-        pytest.param(order, list(forward), step, expected, id=f"{order.attach.value}-{step}")
+        pytest.param(order, list(forward), step, expected, id=f"{way(order)}-{step}")
         for order, forward, table in BACKS
         for step, expected in table.items()
     ],
@@ -190,7 +236,7 @@ def test_a_new_domain(progress: Progress, expected: Holder) -> None:
     assert may_rest(NEW, progress)
 
 
-@pytest.mark.parametrize("order", [MOVE, PIVOT, NEW])
+@pytest.mark.parametrize("order", [MOVE, PIVOT, STREAM, NEW])
 @pytest.mark.parametrize("reason", Reason)
 def test_what_only_a_person_decides(order: Order, reason: Reason) -> None:
     held = at("take-epoch", status=Status.HELD, reason=reason)
@@ -206,3 +252,7 @@ def test_a_step_of_another_version_is_an_error() -> None:
             call(MOVE, back("of another version", "go"))
     with pytest.raises(KeyError, match="attach-suspend"):
         may_rest(PIVOT, at("attach-suspend"))
+    with pytest.raises(KeyError, match="cutover-suspend"):
+        may_rest(STREAM, at("cutover-suspend"))
+    with pytest.raises(KeyError, match="cutover-stream"):
+        may_rest(PIVOT, at("cutover-stream"))

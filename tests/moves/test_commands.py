@@ -2,7 +2,7 @@
 
 The world that follows is the simulator's and the lab's to judge. This says that nothing else is sent than
 what was read there by a person. A move by pivot has a part of its own, of what only it does or does from
-other tables. `python -m tests.moves.test_commands` writes the file anew.
+other tables; so has one by stream. `python -m tests.moves.test_commands` writes the file anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,18 @@ from reconciler.model.move import Direction, Order, Progress
 from reconciler.model.placement import DiskSource
 from reconciler.moves import recipe
 from tests.moves.journeys import at, back
-from tests.moves.test_pivot import ALONE, DRBD, EXTENTS, LOWER, NOTHING, ON_DRBD, PIVOT, only, over
+from tests.moves.test_pivot import (
+    ALONE,
+    DRBD,
+    EXTENTS,
+    LOWER,
+    NOTHING,
+    ON_DRBD,
+    PIVOT,
+    READY_S,
+    only,
+    over,
+)
 from tests.moves.test_steps import (
     BESIDE,
     GO_S,
@@ -44,6 +55,8 @@ from tests.moves.test_steps import (
     res,
     with_res,
 )
+from tests.moves.test_stream import COPY, FROM, LONGER, LOWER_T, OWN, SHUT, STREAM, TO, with_tables
+from tests.moves.test_stream import GO_S as GO_S_STREAM
 from tests.planning.site import changed, empty
 
 FILE = Path(__file__).with_name("commands.txt")
@@ -163,6 +176,36 @@ def pivoting() -> Iterator[Case]:
     yield back("back-source-leftovers"), filed(images(left, cutover=9)), T
 
 
+def streaming() -> Iterator[Case]:
+    no_file = changed(S, files.text_of("/etc/drbd.d/xr-web1.res"), None)
+    paused = has(READY_S, PAUSED)
+    yield at("target-lower"), S, with_tables(T, OWN)
+    yield at("target-lower"), S, with_tables(T, LONGER)
+    yield at("target-lower"), S, with_tables(T, OWN, LOWER_T, only("root", SHUT))
+    yield at("source-resource-file"), no_file, T
+    yield at("target-resource-file"), S, changed(T, files.text_of("/etc/drbd.d/xr-web1.res"), None)
+    yield at("source-resource-file-again"), no_file, T
+    yield at("cutover-stream"), FROM, TO
+    yield at("source-demote"), paused, BESIDE
+    yield at("source-demote"), over(paused, DRBD, LOWER, only("root", NOTHING)), BESIDE
+    yield at("source-demote"), over(paused, NOTHING, LOWER), BESIDE
+    yield at("target-open"), S, with_tables(T, SHUT, LOWER_T)
+    yield at("target-open"), S, with_tables(T, OWN, LOWER_T, only("data", SHUT))
+    yield at("go"), GO_S_STREAM, with_tables(COPY, OWN)
+    yield at("go", "go"), GO_S_STREAM, rebooted(with_tables(has(T, None), OWN))
+    yield at("target-runs", "go"), S, rebooted(with_tables(has(T, None), OWN))
+    yield at("target-runs", "go"), S, rebooted(with_tables(COPY, OWN))
+    yield at("target-leftovers", "go"), S, with_tables(RUNS_T, OWN, LOWER_T)
+    yield at("source-destroyed"), has(S, PAUSED), RUNS_T
+    yield back("back-target-fence", "cutover-stream"), S, T
+    yield back("back-target-destroyed", "cutover-stream"), S, COPY
+    yield back("back-source-plain", "cutover-stream"), GO_S_STREAM, T
+    yield back("back-source-plain", "cutover-stream"), with_res(GO_S_STREAM), T
+    yield back("back-source-unpause", "cutover-stream"), has(S, PAUSED), has(T, None)
+    left = changed(has(with_tables(T, SHUT, LOWER_T), None), files.text_of(ORDER.config_path), None)
+    yield back("back-target-cleaned", "cutover-stream"), S, left
+
+
 def new() -> Iterator[tuple[Case, Order]]:
     nowhere, source = empty("xen2"), empty("xen1")
     marked = [replace(v, tags=v.tags | {"xr.populated"}) for v in MADE.get(lvm.VOLUMES)]
@@ -203,9 +246,10 @@ def told() -> str:
     for (progress, source, target), order in (
         *((case, ORDER) for case in (*forward(), *backward())),
         *((case, PIVOT) for case in pivoting()),
+        *((case, STREAM) for case in streaming()),
         *new(),
     ):
-        way = "pivot: " if order.pivots else ""
+        way = "stream: " if order.streams else "pivot: " if order.pivots else ""
         lines.append(f"{way}{progress.step} {' '.join(sorted(progress.tried))}".rstrip())
         for side, command in acts(progress, source, target, order):
             lines.append(
@@ -219,27 +263,44 @@ def test_every_step_sends_what_is_written_down() -> None:
     assert told() == FILE.read_text()
 
 
+WAITS = {"sync", "cutover-ready", "target-runs-on", "back-source-still"}
+
+
 def test_nothing_is_left_out() -> None:
-    waits = {"sync", "cutover-ready", "target-runs-on", "back-source-still"}
     heads = [line for line in FILE.read_text().splitlines() if line[0] != " "]
-    shown = {line.removeprefix("pivot: ").split()[0] for line in heads}
-    for order in (ORDER, PIVOT, NEW):
+    shown = {line.removeprefix("pivot: ").removeprefix("stream: ").split()[0] for line in heads}
+    for order in (ORDER, PIVOT, STREAM, NEW):
         for way in Direction:
-            assert {step.name for step in recipe.steps(order, way)} <= shown | waits
-    pivots = {line.split()[1] for line in heads if line.startswith("pivot: ")}
-    assert pivots == {case[0].step for case in pivoting()}
+            assert {step.name for step in recipe.steps(order, way)} <= shown | WAITS
+    for way, cases in (("pivot: ", pivoting()), ("stream: ", streaming())):
+        told = {line.split()[1] for line in heads if line.startswith(way)}
+        assert told == {progress.step for progress, *_ in cases}
+
+
+def names(order: Order) -> set[str]:
+    return {step.name for way in Direction for step in recipe.steps(order, way)}
 
 
 def test_a_pivot_sends_the_same_as_the_other_way_where_nothing_else_is_written_down() -> None:
     own = {progress.step for progress, *_ in pivoting()}
-    known = {step.name for way in Direction for step in recipe.steps(PIVOT, way)}
     compared = set()
     for progress, source, target in (*forward(), *backward()):
-        if progress.step in known - own and "attach-suspend" not in progress.tried:
+        if progress.step in names(PIVOT) - own and "attach-suspend" not in progress.tried:
             compared.add(progress.step)
             assert acts(progress, source, target, PIVOT) == acts(progress, source, target, ORDER)
-    waits = {"sync", "cutover-ready", "target-runs-on", "back-source-still"}
-    assert compared == known - own - waits
+    assert compared == names(PIVOT) - own - WAITS
+
+
+def test_a_stream_sends_the_same_as_a_pivot_where_nothing_else_is_written_down() -> None:
+    own = {progress.step for progress, *_ in streaming()}
+    compared = set()
+    for progress, source, target in (*forward(), *backward(), *pivoting()):
+        known = progress.step in names(STREAM) - own and progress.step in names(PIVOT)
+        if known and not progress.tried & {"attach-suspend", "cutover-suspend"}:
+            compared.add(progress.step)
+            assert acts(progress, source, target, STREAM) == acts(progress, source, target, PIVOT)
+    no_image = {"back-source-wrong-destroyed"}  # a copy is destroyed there only if it was saved
+    assert compared == names(STREAM) - own - WAITS - no_image
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import pytest
 
 from reconciler.errors import JournalError
 from reconciler.model.move import Direction, Reason, Status
-from reconciler.model.placement import Attach
+from reconciler.model.placement import Attach, Cutover
 from reconciler.moves.journal import Event, EventKind, Journal, Record
-from tests.moves.journeys import at, back, move, pivot_move, provision
+from tests.moves.journeys import at, back, move, pivot_move, provision, stream_move
 from tests.planning.site import NOW
 
 ORDER = move()
@@ -60,10 +60,13 @@ def test_a_journey_is_found_again_whole(journal: Journal, path: Path) -> None:
     journal.begin(made, at("populate"), LATER)
     pivot = replace(pivot_move(), domain="web3", epoch=5)
     journal.begin(pivot, at("source-pivot"), LATER)
+    stream = replace(stream_move(), domain="web4", epoch=6)
+    journal.begin(stream, at("cutover-stream", "cutover-stream"), LATER)
     assert reread(path).active() == [
         Record(ORDER, held, NOW, None),
         Record(made, at("populate"), LATER, None),
         Record(pivot, at("source-pivot"), LATER, None),
+        Record(stream, at("cutover-stream", "cutover-stream"), LATER, None),
     ]
     assert reread(path).finished(9) == []
     assert reread(path).events(ORDER) == []
@@ -196,13 +199,19 @@ def test_a_journal_from_before_claims_were_kept_is_read(journal: Journal, path: 
     assert Journal(path).accepted() == {}
 
 
-def test_an_order_from_before_there_was_a_choice_is_one_by_suspension(journal: Journal, path: Path) -> None:
-    order = move(attach=Attach.PIVOT)
+@pytest.mark.parametrize(
+    ("field", "kept_as", "taken_as"),
+    [("attach", "pivot", Attach.SUSPEND), ("cutover", "stream", Cutover.STORE)],
+)
+def test_an_order_from_before_there_was_a_choice_is_one_of_the_only_way(
+    journal: Journal, path: Path, field: str, kept_as: str, taken_as: Attach | Cutover
+) -> None:
+    order = stream_move()
     journal.begin(order, at("sync"), NOW)
     assert reread(path).active()[0].order == order
     with sqlite3.connect(path) as older:
         ((text,),) = older.execute("SELECT order_json FROM moves")
         kept = json.loads(text)
-        assert kept.pop("attach") == "pivot"
+        assert kept.pop(field) == kept_as
         older.execute("UPDATE moves SET order_json = ?", (json.dumps(kept),))
-    assert reread(path).active()[0].order.attach is Attach.SUSPEND
+    assert reread(path).active()[0].order == replace(order, **{field: taken_as})

@@ -141,7 +141,7 @@ def test_the_steps_that_only_a_pivot_has() -> None:
 
 SOURCE, TARGET = Side.SOURCE, Side.TARGET
 RESTORED = ("target-drbd-up", "cutover-suspend", "target-restore")
-LOOKS = {
+LOOKS: dict[str, dict[Side, set[Any]]] = {
     "source-lower": {SOURCE: {dm.TABLES}},
     "source-drbd-up": {SOURCE: {drbd.RESOURCES, dm.TABLES}},
     "source-drbd-primary": {SOURCE: {drbd.RESOURCES, dm.TABLES}},
@@ -213,6 +213,13 @@ def test_drbd_stands_on_the_lower_devices_of_the_source_alone() -> None:
         (("0 1048568 error",), Under.OTHER),
         (("0 1048576 error", "1048576 8 error"), Under.OTHER),
         (("0 1048576 snapshot 254:16 254:32 P 8",), Under.OTHER),
+        (("0 1048568 error", "1048568 8 linear 254:16 99"), Under.STAND_IN),
+        (("0 8 error", "8 8 linear 254:16 99"), Under.STAND_IN),
+        (("0 1048568 error", "1048568 8 linear 147:100 0"), Under.OTHER),
+        (("0 1048568 error", "1048568 8 error"), Under.OTHER),
+        (("0 8 linear 254:16 99", "8 1048568 error"), Under.OTHER),
+        (("0 8 error", "8 8 error", "16 1048560 linear 254:16 99"), Under.OTHER),
+        ((), Under.OTHER),
     ],
 )
 def test_what_a_volume_stands_on(lines: dm.Lines, found: Under) -> None:
@@ -579,11 +586,16 @@ def test_no_pivot_of_a_volume_that_lvm_has_changed(step: str) -> None:
 
 
 def test_a_stranger_under_a_volume_is_left_alone() -> None:
-    for disk in ("root", "data"):
-        for others in (EXTENTS, DRBD):
-            said = wrong(f"xen1: /dev/vg/web1-{disk} stands on a table of somebody else")
-            view = over(ALONE, without(disk, others), only(disk, OTHER), LOWER)
-            assert judge(back(PLAIN), view) == said
+    stand_in = dict.fromkeys(EXTENTS, ("0 8 error", "8 8 linear 254:16 99"))
+    for found, words in (
+        (OTHER, "a table of somebody else"),
+        (stand_in, "what stands in for its extents until DRBD is taken down"),
+    ):
+        for disk in ("root", "data"):
+            for others in (EXTENTS, DRBD):
+                said = wrong(f"xen1: /dev/vg/web1-{disk} stands on {words}")
+                view = over(ALONE, without(disk, others), only(disk, found), LOWER)
+                assert judge(back(PLAIN), view) == said
 
 
 @pytest.mark.parametrize("state", [DiskState.DISKLESS, DiskState.FAILED, DiskState.DETACHING])

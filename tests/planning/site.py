@@ -72,6 +72,7 @@ def empty(host: str) -> View:
         files.SAVED_AT_SHUTDOWN: {},
         files.EPOCHS: {},
         files.SPACE: 8 << 30,
+        files.PROGRAMS: frozenset(),
     }
     return View(host, {query.name: fact for query, fact in facts.items()})
 

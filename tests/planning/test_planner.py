@@ -12,6 +12,7 @@ from reconciler.model.facts import DomainState, Unknown, View
 from reconciler.model.move import CLAIMS, Direction, Kind, Order, Progress, Reason, Status
 from reconciler.model.placement import (
     Attach,
+    Cutover,
     Desired,
     DiskSource,
     Domain,
@@ -345,7 +346,7 @@ def test_a_move_that_was_aborted_is_no_failure() -> None:
 def test_predictions_learn() -> None:
     suspend = (Domain("web1", "xen2", policy=Policy(Attach.SUSPEND)),)
     guessed = one(situation(running(), wanted=suspend)).prediction
-    sample = Sample(1024 * 1024**2, 10.0, 256, 3.0, 4.0)
+    sample = Sample(1024 * 1024**2, 10.0, 256, 3.0, 4.0, Cutover.STORE)
     samples = [sample, replace(sample, sync_s=0.0)]
     learned = one(situation(running(), wanted=suspend, samples=samples)).prediction
     assert guessed is not None and learned is not None
@@ -356,6 +357,13 @@ def test_predictions_learn() -> None:
     unknown = replace(sample, attach_s=None, cutover_s=None)
     again = one(situation(running(), wanted=suspend, samples=[unknown])).prediction
     assert again is not None and again.freeze_attach_s == guessed.freeze_attach_s
+    store = (Domain("web1", "xen2", policy=Policy(cutover=Cutover.STORE)),)
     for given in ([], samples):
-        pivot = one(situation(running(), samples=given)).prediction
+        pivot = one(situation(running(), wanted=store, samples=given)).prediction
         assert pivot == replace(learned if given else guessed, freeze_attach_s=0.0)
+    streams = [replace(sample, attach_s=None, cutover_s=1.0, cutover=Cutover.STREAM)]
+    for given, freeze_s in (([], 4.56), (samples, 4.56), (streams, 1.0), ([*samples, *streams], 1.0)):
+        stream = one(situation(running(), samples=given)).prediction
+        assert stream is not None
+        assert (stream.freeze_attach_s, stream.freeze_cutover_s) == (0.0, freeze_s)
+        assert stream.learned == len(given)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from reconciler.commands import xl
 from reconciler.model.facts import DomainConfig, DomainSeen, DomainState, View
 from reconciler.model.move import Direction, Reason, Status
-from reconciler.model.placement import Problem
+from reconciler.model.placement import Attach, Cutover, Problem
 from reconciler.model.plan import Item, ItemKind
 from reconciler.moves.journal import Journal
 from reconciler.planning.planner import Limits, Past, Situation, plan
@@ -86,6 +87,22 @@ class TestSafety:
         assert told.safe.startswith("Stopped, not lost")
         assert "xen1" in told.safe
         assert "/var/lib/xen-reconciler/images/web1" in told.safe
+
+    def test_while_both_copies_are_paused(self, journal: Journal) -> None:
+        """No image was made: what is kept is the copy itself."""
+        order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.STREAM)
+        story = Story(journal, order).until("source-demote")
+        expected = (
+            "Stopped, not lost: web1 is suspended. Its paused copy on xen1 and its disks there are the "
+            "truth; keep both as they are."
+        )
+        assert held(story, Reason.UNREACHABLE).safe == expected
+        assert held(story.turned_back(Reason.STEP_FAILED, "no"), Reason.STEP_FAILED).safe == expected
+
+    def test_before_a_stream(self, journal: Journal) -> None:
+        order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.STREAM)
+        told = held(Story(journal, order).until("cutover-stream"), Reason.UNREACHABLE)
+        assert told.safe == "Safe: web1 runs on xen1, which holds the truth."
 
     def test_after_go_was_sent(self, journal: Journal) -> None:
         told = held(story_at(journal, "go").intent(), Reason.OUTCOME_UNKNOWN)

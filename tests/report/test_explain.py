@@ -16,7 +16,7 @@ from reconciler.desk import Desk
 from reconciler.errors import InputError
 from reconciler.model.facts import DomainSeen, DomainState, View
 from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Side, Status
-from reconciler.model.placement import Attach
+from reconciler.model.placement import Attach, Cutover
 from reconciler.model.request import Answered, Hold, Request, Result, Verb
 from reconciler.moves import machine, recipe
 from reconciler.moves.authority import Holder, holder, may_rest
@@ -31,9 +31,10 @@ from tests.report.factory import START, Story
 from tests.report.test_advice import SECTIONS
 
 PIVOT = replace(factory.order(), attach=Attach.PIVOT)
-MOVES = (factory.order(), PIVOT)
+STREAM = replace(PIVOT, cutover=Cutover.STREAM)
+MOVES = (factory.order(), PIVOT, STREAM)
 ORDERS = (*MOVES, factory.provision())
-ATTACHING = ("suspend", "pivot")
+WAYS = ("suspend", "pivot", "stream")
 NOW = START + datetime.timedelta(hours=1)
 
 
@@ -104,7 +105,7 @@ def test_after_a_pivot_a_person_is_told_what_the_volumes_stand_on() -> None:
         return [(line.purpose, line.command) for line in explain(order, progress, None, None).commands]
 
     where = ("what its volumes stand on", "ssh root@10.0.0.1 dmsetup table")
-    for order, count in ((PIVOT, 1), (MOVES[0], 0), (ORDERS[-1], 0)):
+    for order, count in ((PIVOT, 1), (STREAM, 1), (MOVES[0], 0), (ORDERS[-1], 0)):
         assert told(order, machine.begin(order, START)).count(where) == count
     tried = frozenset(step.name for step in recipe.steps(PIVOT, Direction.FORWARD))
     sent = replace(machine.begin(PIVOT, START), step="go", status=Status.HELD, reason=Reason.UNREACHABLE)
@@ -131,7 +132,33 @@ def test_after_a_pivot_a_person_is_told_what_the_volumes_stand_on() -> None:
     assert found[found.index(first) + 1] == primary and not set(disks) & set(found)
 
 
-@pytest.mark.parametrize("order", MOVES, ids=ATTACHING)
+def test_after_a_stream_a_person_lets_the_paused_copy_run_and_restores_no_image() -> None:
+    """As it was before GO: at the source nothing else holds its memory."""
+    lost = "only if xen2 is lost for good and powered off: "
+    here = f"{lost}and xen1 has not rebooted since: "
+    unpause = (
+        f"{here}let its paused copy run, as it was before GO; what was written after that is lost",
+        "ssh root@10.0.0.1 xl unpause web1",
+    )
+    restore = (
+        f"{here}start the copy as it was before GO, once; what it wrote after that is lost",
+        "ssh root@10.0.0.1 xl restore /var/lib/xen-reconciler/images/web1/cutover-3.img",
+    )
+    close = (
+        f"{lost}ask for the move to be closed",
+        "reconciler release web1 --i-have-checked",
+    )
+    for order, told, not_told in ((STREAM, unpause, restore), (PIVOT, restore, unpause)):
+        tried = frozenset(step.name for step in recipe.steps(order, Direction.FORWARD))
+        sent = replace(machine.begin(order, START), step="go", status=Status.HELD, tried=tried)
+        sent = replace(sent, reason=Reason.UNREACHABLE)
+        lines = explain(order, sent, None, None).commands
+        found = [(line.purpose, line.command) for line in lines]
+        assert found[found.index(told) + 1] == close, "the volumes come first"
+        assert not_told not in found
+
+
+@pytest.mark.parametrize("order", MOVES, ids=WAYS)
 def test_the_truth_is_where_the_table_of_authority_says(order: Order) -> None:
     for progress in forward(order):
         phase = recipe.find(order, Direction.FORWARD, progress.step).phase
@@ -176,11 +203,15 @@ SUSPENDED = {"attach-flip", "attach-unpause"}
 
 @pytest.mark.parametrize(
     ("order", "rests", "never"),
-    [(MOVES[0], "attach-drop-image", SUSPENDED), (PIVOT, "source-pivot", set())],
-    ids=ATTACHING,
+    [
+        (MOVES[0], {"attach-drop-image", "cutover-suspend"}, {*SUSPENDED, "ship"}),
+        (PIVOT, {"source-pivot", "cutover-suspend"}, {"ship"}),
+        (STREAM, {"source-pivot", "cutover-stream"}, {"target-open", "source-destroyed"}),
+    ],
+    ids=WAYS,
 )
 def test_a_hold_never_keeps_a_domain_suspended(
-    journal: Journal, order: Order, rests: str, never: set[str]
+    journal: Journal, order: Order, rests: set[str], never: set[str]
 ) -> None:
     for number, step in enumerate(recipe.steps(order, Direction.FORWARD)):
         for sent in (False, True):
@@ -194,8 +225,8 @@ def test_a_hold_never_keeps_a_domain_suspended(
         runs = names.index(progress.step) > names.index("back-source-unpause")
         assert runs or not may_rest(order, progress)
     resting = {p.step for p in forward(order) if may_rest(order, p)}
-    assert {"sync", "cutover-suspend", "source-drbd-down", rests} <= resting
-    assert not resting & {*never, "ship", "go", "target-runs", "target-autostart"}
+    assert {"sync", "source-drbd-down", *rests} <= resting
+    assert not resting & {*never, "go", "target-runs", "target-autostart"}
     assert never <= {p.step for p in forward(order)}
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.model.move import Direction, Order, Phase, Reason, Status
-from reconciler.model.placement import Attach
+from reconciler.model.placement import Attach, Cutover
 from reconciler.moves.journal import Journal
 from reconciler.report.timings import Freeze, FreezeKind, Timings, sample, timings
 from tests.report import factory
@@ -78,6 +78,23 @@ def test_a_move_by_pivot_has_one_freeze_and_the_same_phases(journal: Journal) ->
     assert phases["source-flip"] is Phase.ATTACH
     found = sample(story.record, story.events)
     assert found is not None and (found.attach_s, found.cutover_s) == (None, freezes(story)[0][1])
+
+
+def test_a_stream_freezes_from_its_intent_to_the_answer_of_go(journal: Journal) -> None:
+    order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.STREAM)
+    story = Story(journal, order).until("cutover-stream").wait(7).intent().wait(2).outcome().done()
+    assert read(story).frozen
+    story.act(1).act(1).act(1).wait(3).intent().wait(0.5).outcome()
+    # stream 2, demote, down and open 1 + .25 each, 3 of looking, unpause .5
+    assert freezes(story) == [(FreezeKind.CUTOVER, 9.25, 4.0, True)]
+    assert not read(story).frozen
+    story.done().finish()
+    phases = {step.step: step.phase for step in read(story).steps}
+    told = ("target-lower", "cutover-stream", "target-open", "source-destroyed")
+    assert [phases[name] for name in told] == [Phase.MIRROR, Phase.CUTOVER, Phase.CUTOVER, Phase.SETTLE]
+    found = sample(story.record, story.events)
+    assert found is not None
+    assert (found.attach_s, found.cutover_s, found.cutover) == (None, 9.25, Cutover.STREAM)
 
 
 def test_a_freeze_that_lasts_has_no_end(story: Story) -> None:
@@ -200,6 +217,7 @@ class TestSample:
         assert found is not None
         assert (found.sync_bytes, found.sync_s, found.memory_mb) == (2 * 2**30, 60.25, 256)
         assert (found.attach_s, found.cutover_s) == tuple(seconds for _, seconds, _, _ in freezes(story))
+        assert found.cutover is Cutover.STORE
 
     def test_an_inexact_freeze_teaches_nothing(self, story: Story) -> None:
         story.until("go").intent().wait(600).done().finish()

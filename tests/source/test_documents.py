@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from reconciler.model.placement import (
     Attach,
+    Compression,
     Cutover,
     DiskSource,
     Domain,
@@ -96,6 +97,7 @@ domains:
     policy:
       attach: suspend
       cutover: store
+      compression: zstd
       sync_deadline_s: 1
       suspend_timeout_s: 2
       ship_timeout_s: 3
@@ -123,7 +125,7 @@ domains:
         "web1",
         "xen1",
         "7f8d4a3e-9a0b-4d52-8d0e-5f2f7d8c1b2a",
-        Policy(Attach.SUSPEND, Cutover.STORE, 1, 2, 3, None, 7),
+        Policy(Attach.SUSPEND, Cutover.STORE, Compression.ZSTD, 1, 2, 3, None, 7),
         Provision(
             512,
             (

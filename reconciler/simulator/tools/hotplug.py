@@ -109,7 +109,7 @@ def plug(host: SimHost, domain: Domain, disk: dict[str, Any]) -> str:
     if sharers:
         place = "in the privileged domain" if sharers[0].startswith("mount") else "in a guest domain"
         return f"Device {real} is mounted {place},\nand so cannot be mounted now."
-    vbd = Vbd(disk["vdev"], path, mode, device, real)
+    vbd = Vbd(disk["vdev"], path, mode, device, real, flushes=device.flushes())
     try:
         device.open(domain.holder, mode == "w")
     except IOFault:

@@ -7,9 +7,16 @@ import shlex
 from typing import TYPE_CHECKING
 
 from reconciler.simulator.process import Fail, Result, Steps
+from reconciler.simulator.tools.streaming import stream
 
 if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
+
+
+PIPE = re.compile(
+    r'xl save -p "\$1" /dev/stdout \|(?: (zstd) -1 -q \|)? ssh .* "\$2" '
+    r"'(?:cat|zstd -dqc) \| xl restore -p /dev/stdin'"
+)
 
 
 def main(host: SimHost, args: list[str], stdin: str) -> Steps:
@@ -17,6 +24,9 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
     yield 0.002
     if len(args) < 2 or args[0] != "-c":
         raise Fail(2, "sh: simulated version only does -c")
+    piped = PIPE.fullmatch(args[1])
+    if piped:
+        return (yield from stream(host, filled("$1", args[2:]), filled("$2", args[2:]), piped[1] or "cat"))
     out = err = ""
     for part in args[1].split(" && "):
         words = [filled(word, args[2:]) for word in shlex.split(part)]

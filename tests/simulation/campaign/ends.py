@@ -54,6 +54,9 @@ def here(host: SimHost, order: Order, may_be_down: bool) -> list[str]:
         found.append(f"I6: {order.domain} is not on {host.name}")
     if domain is not None and not domain.running:
         found.append(f"I6: {order.domain} does not run on {host.name}")
+    for vbd in domain.vbds if domain is not None else ():
+        if not (vbd.opened and vbd.flushes):
+            found.append(f"I6: {order.domain} on {host.name} can write nothing to {vbd.vdev}")
     if order.config_path not in host.files.nodes:
         found.append(f"I6: {host.name} has lost {order.config_path}")
     if order.autostart != (order.auto_path in host.files.nodes):

@@ -31,6 +31,7 @@ MUTANTS = (
     Mutant(("image-this-boot",), "move", ("crash-ran-gone",)),
     Mutant(("restorable",), "move", ("mem-set",)),
     Mutant(("on-drbd",), "pivot", ("refresh",)),
+    Mutant(("cut-off",), "stream", ("refresh",)),
     Mutant(("image-once",), "move", ("guest-gone-after",)),
     Mutant(("settled",), "move", ("guest-gone",)),
     Mutant(("late",), "provision", ("late-70",)),

@@ -23,6 +23,8 @@ from tests.simulation.campaign.watched import WatchedJournal
 ROUNDS, LONGEST_S, CALM_S, DEFINITE_S = 1500, 4 * 3600.0, 900.0, 400.0
 MOST = 6000
 JUST_NOW_S = 1.0
+BY_LVM = ("refresh@", "extend@")
+AFTER_GO = ("@go", "@target-runs", "@target-autostart", "@target-runs-on", "@source-destroyed")
 
 
 def nothing(number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
@@ -52,6 +54,7 @@ class Run:
         self.ran_s = float("-inf")
         self.turned = False
         self.disturbed = False
+        self.arrived = self.scenario.begins_at is None
         self.offered: set[tuple[Direction, str, bool]] = set()
 
     # -- what is watched ------------------------------------------------------------------------
@@ -91,10 +94,17 @@ class Run:
         if domain is not None and domain.running:
             self.ran_s = self.world.now_s
         found = self.watch.violations(self.world)
-        if any(fault.startswith(("refresh@", "extend@")) for fault in self.faults):
-            found = [text for text in found if " beside connected " not in text]  # just that was done
+        found = [text for text in found if not self._done_by_a_person(text)]
         if found:
             raise Violation("; ".join(found[:3]))
+
+    def _done_by_a_person(self, text: str) -> bool:
+        """Whether LVM was told to put its tables back; after GO that gives the source's copy its disks."""
+        by_lvm = [fault.partition(" at ")[0] for fault in self.faults if fault.startswith(BY_LVM)]
+        after_go = any(fault.endswith(AFTER_GO) for fault in by_lvm)
+        return bool(by_lvm) and (
+            " beside connected " in text or (after_go and " its disks are open on " in text)
+        )
 
     # -- the run --------------------------------------------------------------------------------
 
@@ -233,6 +243,9 @@ class Run:
         if self.scenario.turn_at is not None:
             return self.turned
         now = self._journaled()
+        self.arrived = self.arrived or now.step == self.scenario.begins_at
+        if not self.arrived:
+            return False
         return not self.scenario.unpause_fails or now.direction is Direction.BACK or now.step == "go"
 
     def _turned(self, progress: Progress) -> Progress:

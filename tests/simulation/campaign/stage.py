@@ -7,7 +7,17 @@ from dataclasses import dataclass, replace
 from reconciler.commands import files
 from reconciler.model.command import Runner
 from reconciler.model.move import Order
-from reconciler.model.placement import Attach, Desired, DiskSource, Domain, Host, NewDisk, Policy, Provision
+from reconciler.model.placement import (
+    Attach,
+    Cutover,
+    Desired,
+    DiskSource,
+    Domain,
+    Host,
+    NewDisk,
+    Policy,
+    Provision,
+)
 from reconciler.moves.journal import Journal
 from reconciler.observed.survey import ask, survey
 from reconciler.planning.planner import Limits, Situation, plan
@@ -31,14 +41,19 @@ WANTED = Provision(
 
 @dataclass(frozen=True)
 class Scenario:
-    """Where a run starts: `turn_at` names the step at which somebody asks for going back."""
+    """Where a run starts: `turn_at` names the step at which somebody asks for going back.
+
+    Faults are made from the step `begins_at` on; what comes before it another scenario has as well.
+    """
 
     name: str
     turn_at: str | None = None
+    begins_at: str | None = None
     provision: bool = False
     unpause_fails: bool = False
     autostart: bool = True
     attach: Attach = Attach.SUSPEND
+    cutover: Cutover = Cutover.STORE
     only_crashes: bool = False
 
 
@@ -52,7 +67,8 @@ TURNS = (
     "target-restore",
     "go",
 )
-PIVOT_TURNS = ("source-drbd-up", "source-pivot", "sync", "ship", "go")
+PIVOT_TURNS = ("ship", "go")
+STREAM_TURNS = ("source-drbd-up", "source-pivot", "sync", "cutover-stream", "target-open", "go")
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -63,7 +79,15 @@ SCENARIOS = {
         Scenario("back-new", turn_at="start", provision=True),
         Scenario("back-new-unpause-fails", provision=True, unpause_fails=True),
         Scenario("move-no-autostart", autostart=False, only_crashes=True),
-        Scenario("pivot", attach=Attach.PIVOT),
+        Scenario("stream", attach=Attach.PIVOT, cutover=Cutover.STREAM),
+        *(
+            Scenario(f"stream-back-{step}", turn_at=step, attach=Attach.PIVOT, cutover=Cutover.STREAM)
+            for step in STREAM_TURNS
+        ),
+        Scenario(
+            "stream-back-unpause-fails", unpause_fails=True, attach=Attach.PIVOT, cutover=Cutover.STREAM
+        ),
+        Scenario("pivot", begins_at="cutover-ready", attach=Attach.PIVOT),
         *(Scenario(f"pivot-back-{step}", turn_at=step, attach=Attach.PIVOT) for step in PIVOT_TURNS),
         Scenario("pivot-back-unpause-fails", unpause_fails=True, attach=Attach.PIVOT),
     )
@@ -90,7 +114,10 @@ def order_for(scenario: Scenario, world: World, runner: Runner, journal: Journal
     """What the planner orders for this world."""
     hosts = {name: Host(name, h.address, h.replication_address) for name, h in world.hosts.items()}
     wanted = Domain(
-        NAME, TARGET, policy=Policy(scenario.attach), provision=WANTED if scenario.provision else None
+        NAME,
+        TARGET,
+        policy=Policy(scenario.attach, scenario.cutover),
+        provision=WANTED if scenario.provision else None,
     )
     views = survey(runner, list(hosts))
     situation = Situation(

@@ -1,0 +1,232 @@
+"""Cutover by stream: the guest's memory goes straight into a paused copy on the target; no image is made.
+
+Both copies are paused then, and the source's is the authority: going back only lets it run again. The
+target's copy has its volumes open, and they fail every request until DRBD has changed sides:
+
+    paused copy -> /dev/VG/NAME -> stand-in        DRBD -> lower -> extents
+
+Then the source's volumes get a table that fails every request, which drains what the guest had under way;
+DRBD is demoted there, proven quiet on both sides and taken down at the target, whose volumes get their
+extents back. GO lets the target's copy run. A copy on the source that somebody lets run after that can
+write nothing.
+"""
+
+from __future__ import annotations
+
+from reconciler.commands import dm, drbd, files, lvm, xl
+from reconciler.model.command import Command
+from reconciler.model.facts import DomainSeen, DomainState, View
+from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
+from reconciler.model.placement import Compression
+from reconciler.moves import guards, look, pivot
+from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
+
+STREAM = "cutover-stream"
+
+
+def extents(disk: MoveDisk, view: View) -> dm.Lines:
+    """Where the target's volume lies, as the lower device tells, or the volume; nothing if neither does."""
+    tables = view.get(dm.TABLES)
+    for name in (disk.lower_name(Side.TARGET), disk.mapped(Side.TARGET)):
+        lines = tables.get(name, ())
+        if dm.plain(lines) and dm.covers(lines, dm.length(lines)) and dm.length(lines) >= disk.size_bytes:
+            return lines
+    return ()
+
+
+def stand_in(disk: MoveDisk, view: View) -> dm.Lines:
+    """What the target's volume stands on while DRBD has its extents; nothing if that cannot be told.
+
+    The end of its metadata's volume is what DRBD never uses (drbd.metadata_bytes).
+    """
+    lines = extents(disk, view)
+    place = dm.last_place(view.get(dm.TABLES).get(disk.mapped_metadata(Side.TARGET), ()))
+    return dm.stand_in(dm.length(lines), place) if lines and place else ()
+
+
+def shut(disk: MoveDisk, view: View) -> bool:
+    """Whether whoever opens the target's volume can neither read nor write what is in it."""
+    lines = stand_in(disk, view)
+    return bool(lines) and view.get(dm.TABLES).get(disk.mapped(Side.TARGET)) == lines
+
+
+class TargetLower(Step):
+    """On the target DRBD will stand on lower devices; the volumes over their extents fail every request."""
+
+    name = "target-lower"
+    phase = Phase.MIRROR
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (dm.TABLES,)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view, tables = views.target, views.target.get(dm.TABLES)
+        for disk in order.disks:
+            lower, own = disk.lower_name(Side.TARGET), tables.get(disk.mapped(Side.TARGET))
+            if not extents(disk, view) or not (shut(disk, view) or own == extents(disk, view)):
+                return wrong(pivot.over(disk, view, Side.TARGET))
+            if lower in tables and tables[lower] != extents(disk, view):
+                return wrong(f"{view.host}: {disk.lower(Side.TARGET)} is there and stands on something else")
+            if not stand_in(disk, view):
+                return wrong(f"{view.host}: {disk.metadata_path(Side.TARGET)} does not end in one place")
+        done = all(disk.lower_name(Side.TARGET) in tables and shut(disk, view) for disk in order.disks)
+        return DONE if done else READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        view = views.target
+        commands: list[Command] = []
+        for disk in order.disks:
+            if disk.lower_name(Side.TARGET) not in view.get(dm.TABLES):
+                commands.append(dm.create(disk.lower_name(Side.TARGET), extents(disk, view)))
+            if not shut(disk, view):
+                commands += dm.swap(disk.mapped(Side.TARGET), stand_in(disk, view))
+        return (Action(Side.TARGET, tuple(commands)),)
+
+
+class Stream(Step):
+    """The domain is paused on both sides, with the same memory; the target's copy has never run."""
+
+    name = STREAM
+    phase = Phase.CUTOVER
+    max_attempts = 1
+    fresh = True
+    freeze_begins = True
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {
+            Side.SOURCE: (files.BOOT_ID, xl.DOMAINS, xl.CONFIGS),
+            Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, dm.TABLES),
+        }
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        for side in order.sides:
+            if not guards.passed("image-this-boot", look.same_boot(views[side], order, side)):
+                return wrong(look.rebooted_text(order, side))
+        here, there = look.domain(views.source, order), look.domain(views.target, order)
+        where = f"{order.domain} on {views.source.host}"
+        if here is None:
+            return wrong(f"{where} is not there any more")
+        match here.state:
+            case DomainState.RUNNING:
+                return self._before(order, views, here, there)
+            case DomainState.PAUSED if self.name in progress.tried:
+                return self._after(order, views, there)
+            case DomainState.SHUTDOWN | DomainState.DYING:
+                return wait(f"{where} is {here.state.value}")
+        return wrong(f"{where} is {here.state.value}; only a running domain is suspended")
+
+    def _before(self, order: Order, views: Views, here: DomainSeen, there: DomainSeen | None) -> Verdict:
+        if there is not None:
+            return wrong(
+                f"{order.domain} runs on {views.source.host}, and {views.target.host} has a copy of it"
+            )
+        for disk in order.disks:
+            if not shut(disk, views.target):
+                return wrong(pivot.over(disk, views.target, Side.TARGET))
+        swollen = look.swollen(views.source, here)
+        return READY if guards.passed("restorable", not swollen) else wrong(swollen)
+
+    def _after(self, order: Order, views: Views, there: DomainSeen | None) -> Verdict:
+        """A copy whose disks are open has its memory: xl adds them last."""
+        if there is None:
+            return wrong(f"{order.target.name} did not take the memory of {order.domain}")
+        if there.state is not DomainState.PAUSED:
+            return wrong(f"{order.domain} is {there.state.value} on {order.target.name}")
+        if guards.passed("devices-proven", look.on_volumes(views.target, order, Side.TARGET, there)):
+            return DONE
+        devices = look.devices_text(views.target, there)
+        return wrong(f"{order.domain} on {order.target.name} has other devices open: {devices}")
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        target, policy = order.target, order.policy
+        limit_s = policy.suspend_timeout_s + policy.ship_timeout_s
+        compressed = policy.compression is Compression.ZSTD
+        send = xl.stream(order.domain, target.user, target.replication_address, limit_s, compressed)
+        return (Action(Side.SOURCE, (send,)),)
+
+    def deadline_s(self, order: Order) -> float:
+        return order.policy.suspend_timeout_s + order.policy.ship_timeout_s
+
+
+class TargetOpen(Step):
+    """The target's volumes are their extents again, which hold every write."""
+
+    name = "target-open"
+    phase = Phase.CUTOVER
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        view = views.target
+        if look.resource(view, order) is not None:
+            return wrong(f"{view.host}: DRBD still stands on the volumes of {order.domain}")
+        for disk in order.disks:
+            if not extents(disk, view):
+                return wrong(pivot.over(disk, view, Side.TARGET))
+        return READY if self._commands(order, view) else DONE
+
+    def _commands(self, order: Order, view: View) -> tuple[Command, ...]:
+        tables, commands = view.get(dm.TABLES), list[Command]()
+        for disk in order.disks:
+            name, lines = disk.mapped(Side.TARGET), extents(disk, view)
+            if tables.get(name) != lines or name in view.get(dm.SUSPENDED):
+                commands += dm.swap(name, lines)
+        return tuple(commands)
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, self._commands(order, views.target)),)
+
+
+def remove_lower(order: Order, view: View) -> tuple[Command, ...]:
+    """The target's lower devices that are still there."""
+    names = [disk.lower_name(Side.TARGET) for disk in order.disks]
+    return tuple(dm.remove(name) for name in names if name in view.get(dm.TABLES))
+
+
+def closed(order: Order, view: View) -> str:
+    """The target's volume that does not lead to extents; empty when all do."""
+    for disk in order.disks:
+        lines = view.get(dm.TABLES).get(disk.mapped(Side.TARGET), ())
+        whole = dm.covers(lines, dm.length(lines)) and dm.length(lines) >= disk.size_bytes
+        if not (dm.plain(lines) and whole):
+            return pivot.over(disk, view, Side.TARGET)
+    return ""
+
+
+def harmless(order: Order, view: View, still: DomainSeen) -> bool:
+    """Whether what is left on the source is the paused copy, over volumes that it cannot write."""
+    if not order.streams or still.state is not DomainState.PAUSED:
+        return False
+    cut = all(pivot.under(view, disk) is pivot.Under.NOTHING for disk in order.disks)
+    return guards.passed("cut-off", cut)
+
+
+class SourceDestroyed(Step):
+    """The source's paused copy is gone; only once the target's is seen running on its own volumes."""
+
+    name = "source-destroyed"
+    phase = Phase.SETTLE
+    max_attempts = 3
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (xl.DOMAINS,), Side.TARGET: (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        still, seen = look.domain(views.source, order), look.domain(views.target, order)
+        if still is None:
+            return DONE
+        running = seen is not None and seen.state is DomainState.RUNNING
+        if still.state is DomainState.RUNNING:
+            text = f"{order.domain} is running on {views.source.host} as well"
+            return Verdict(Mark.WRONG, text, two_runners=running)
+        if still.state is not DomainState.PAUSED:
+            return wait(f"{order.domain} is {still.state.value} on {views.source.host}")
+        settled = seen is not None and running and look.on_volumes(views.target, order, Side.TARGET, seen)
+        if not guards.passed("settled", settled):
+            return wrong(f"{order.domain} is not seen running on its own volumes on {order.target.name}")
+        return READY
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.SOURCE, (xl.destroy(order.domain),)),)

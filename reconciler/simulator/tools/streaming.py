@@ -1,0 +1,61 @@
+"""`xl save -p … | ssh … 'xl restore -p'`: memory from one host straight into a paused copy on another."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from reconciler.simulator.process import Fail, Result, Steps
+from reconciler.simulator.tools.hotplug import check_memory, named, new_domain, plug_all
+from reconciler.simulator.tools.saving import not_suspended, too_large
+from reconciler.simulator.tools.transfer import HANDSHAKE_S, PIECES, target_of
+
+if TYPE_CHECKING:
+    from reconciler.simulator.domain import Domain
+    from reconciler.simulator.host import SimHost
+
+SAID = "Saving to /dev/stdout new xl format (info 0x3/0x0/1458)\n"
+BROKEN = "libxl: error: domain save/restore helper died due to fatal signal Broken pipe\n"
+RESUMED = f"{SAID}{BROKEN}Failed to save domain, resuming domain\n"
+
+
+def stream(host: SimHost, name: str, destination: str, through: str) -> Steps:
+    """A guest whose memory does not arrive runs on, as the real one does; one that was sent stays, paused."""
+    yield 0.15 + HANDSHAKE_S
+    other = target_of(host, destination)
+    domain = named(host, name)
+    if through != "cat" and any(f"/usr/bin/{through}" not in each.files.nodes for each in (host, other)):
+        raise Fail(1, f"sh: 1: {through}: not found\n{RESUMED}")
+    if domain.paused:
+        yield from not_suspended(domain, SAID)
+    domain.suspended = True
+    there: Domain | None = None
+    try:
+        there = new_domain(other, copy.deepcopy(domain.config), copy.copy(domain.guest))
+        yield from check_memory(other, there)
+        yield from _send(host, other, domain, there)
+    except Fail as fail:
+        if host.domains.get(domain.domid) is domain:
+            domain.suspended = False
+        if there is not None and other.domains.get(there.domid) is there:
+            other.destroy(there)
+        raise Fail(1, RESUMED + fail.result.stderr) from fail
+    domain.pauses, domain.suspended = 1, False
+    yield from plug_all(other, there)
+    there.pauses, there.connected = 1, False
+    return Result(0, "", f"{SAID}xc: info: Restore successful\n")
+
+
+def _send(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps:
+    rate = host.world.rate(host.replication_address, other.replication_address)
+    for _ in range(PIECES):
+        yield (domain.memory_mib << 20) / rate / PIECES
+        if host.domains.get(domain.domid) is not domain:
+            raise Fail(1, "the domain is gone")
+        if other.domains.get(there.domid) is not there:
+            raise Fail(1, "the copy is gone")
+        if not host.world.reachable(host.replication_address, other.replication_address):
+            raise Fail(255, "client_loop: send disconnect: Broken pipe")
+    if domain.memory_mib > domain.config["b_info"]["target_memkb"] // 1024 + 1:
+        raise too_large(other, there)
+    return Result()
