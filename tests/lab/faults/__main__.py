@@ -3,8 +3,7 @@
 Moves start from a snapshot taken at the beginning of a step, with the daemon's journal of that moment, and
 meet their fault in that step and, as long as they go on, in every later one. What was seen is added to a
 file of this folder, with the commit it was seen on; a cell that is in it already is not run again, so a
-run can be stopped and continued: remove its line to see it anew. Two labs can share the faults. What both
-ways of attaching have in common is seen in moves that pivot.
+run can be stopped and continued: remove its line to see it anew. Two labs can share the faults.
 """
 
 from __future__ import annotations
@@ -64,11 +63,11 @@ def write_table(seen: list[Row], path: Path) -> None:
     path.write_text(f"{HEAD}{said}{words}\n{table(seen)}")
 
 
-def batches(order: Sequence[str], wanted: Callable[[Cell], bool]) -> Iterator[list[Cell]]:
+def batches(recipe: str, order: Sequence[str], wanted: Callable[[Cell], bool]) -> Iterator[list[Cell]]:
     """What to walk next, the first cell of each first. Ask again after each: walks end where they like."""
 
     def left(fault: Fault, names: Sequence[str]) -> list[Cell]:
-        cells = (cell for name in names for cell in cells_of(name) if cell.fault is fault)
+        cells = (cell for name in names for cell in cells_of(recipe, name) if cell.fault is fault)
         return [cell for cell in cells if wanted(cell)]
 
     go = order.index(GO) if GO in order else len(order)
@@ -84,12 +83,12 @@ def batches(order: Sequence[str], wanted: Callable[[Cell], bool]) -> Iterator[li
             yield cells
 
 
-def run(attach: str, wanted: Callable[[Cell], bool]) -> Iterator[list[Row]]:
+def run(recipe: str, wanted: Callable[[Cell], bool]) -> Iterator[list[Row]]:
     """All that is wanted of one recipe, walk by walk, in a lab of its own."""
     with Lab(2) as lab, tempfile.TemporaryDirectory() as folder:
-        drive = Drive(lab, Path(folder), attach)
+        drive = Drive(lab, Path(folder), recipe)
         try:
-            for cells in batches(rows(attach), wanted):
+            for cells in batches(recipe, rows(recipe), wanted):
                 yield Walk(drive, drive.before(drive.acting.index(cells[0].step)), cells).run()
         finally:
             drive.close()
@@ -104,23 +103,24 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
     faults = listed(given.faults, [fault.value for fault in Fault], "fault")
-    names = listed(given.steps, [name for attach in RECIPES for name in rows(attach)], "step")
-    done, bad, commit = {(row["step"], row["fault"]) for row in read(given.rows)}, 0, version()
+    names = listed(given.steps, sorted({cell.step for cell in all_cells()}), "step")
+    done, bad, commit = {(row["recipe"], row["step"], row["fault"]) for row in read(given.rows)}, 0, version()
 
     def wanted(cell: Cell) -> bool:
         fault = cell.fault.value
-        return fault in faults and cell.step in names and (cell.step, fault) not in done
+        return fault in faults and cell.step in names and (cell.recipe, cell.step, fault) not in done
 
-    for attach in RECIPES:
-        if not any(wanted(cell) for name in rows(attach) for cell in cells_of(name)):
+    for recipe in RECIPES:
+        if not any(wanted(cell) for cell in all_cells() if cell.recipe == recipe):
             continue
-        for seen in run(attach, wanted):
+        for seen in run(recipe, wanted):
             for row in seen:
-                done.add((row["step"], row["fault"]))
+                done.add((row["recipe"], row["step"], row["fault"]))
                 bad += bool(row["problems"])
                 with given.rows.open("a") as file:
                     file.write(json.dumps({**row, "commit": commit}) + "\n")
-                said = f"{row['step']}:{row['fault']} {row['end']} {row['reason']} ({row['took_s']} s)"
+                name = f"{row['recipe']}:{row['step']}:{row['fault']}"
+                said = f"{name} {row['end']} {row['reason']} ({row['took_s']} s)"
                 print(time.strftime("%H:%M:%S"), said, row["problems"] or row["detail"], flush=True)
             write_table(read(given.rows), given.out)
     print(f"{given.out}: {bad} cells of this run have problems")

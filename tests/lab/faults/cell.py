@@ -77,8 +77,8 @@ def judge(drive: Drive, end: str, fault: Fault) -> list[str]:
     check("I3, refused writes", lambda: lab.observer.errors()[:3])
     check("saved image left", lambda: left_saved(drive))
     check("left over", lambda: nothing_left(lab, other))
-    if end == MOVED or fault not in POWER:
-        check("home", lambda: at_home(lab, home) if end == MOVED else None)
+    if end == MOVED or (fault not in POWER and drive.recipe != "suspend"):
+        check("home", lambda: at_home(lab, home))
     return problems
 
 

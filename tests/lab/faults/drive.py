@@ -14,7 +14,7 @@ from tests.lab.lab import Lab
 from tests.lab.moving import MOVE_S, in_place
 from tests.site import Site
 
-from .matrix import WAITING, acting, steps
+from .matrix import RECIPES, WAITING, acting, steps
 from .watch import Watch
 
 
@@ -29,18 +29,18 @@ class Stage:
 class Drive:
     """One lab and one site, put back together to the same moment as often as wanted."""
 
-    def __init__(self, lab: Lab, folder: Path, attach: str) -> None:
+    def __init__(self, lab: Lab, folder: Path, recipe: str) -> None:
         self.lab = lab
-        self.steps, self.acting = steps(attach), acting(attach)
+        self.recipe, self.steps, self.acting = recipe, steps(recipe), acting(recipe)
         self.folder = folder
         (folder / "site").mkdir(parents=True)
         self.site = Site(folder / "site", lab.hosts, lab.key_file, lab.known_hosts, domain_retry_s=3600)
         self.watch = Watch(self.site)
-        self._place("xen1", attach)
+        self._place("xen1")
         self.site.start()
         self.site.wait("web1 in place on xen1", in_place("xen1"), 300)
         assert self.site.stop() == 0
-        self._place("xen2", attach)
+        self._place("xen2")
         self.start = self._stage = self._keep("guest")
         self._at = 0
 
@@ -100,8 +100,9 @@ class Drive:
             self.lab.forget(self._stage.name)
         self._stage, self._at = self.start, 0
 
-    def _place(self, host: str, attach: str) -> None:
-        self.site.write("domains.yaml", f"domains:\n  web1: {{host: {host}, policy: {{attach: {attach}}}}}\n")
+    def _place(self, host: str) -> None:
+        policy = RECIPES[self.recipe].policy
+        self.site.write("domains.yaml", f"domains:\n  web1: {{host: {host}, policy: {policy}}}\n")
         self.site.commit(f"web1 to {host}")
 
     def _keep(self, name: str) -> Stage:

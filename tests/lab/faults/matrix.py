@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.model.move import Phase
 from reconciler.moves import recipe
+from reconciler.moves.step import Step
 
 MOVED, BACK, HELD, ON = "moved", "back", "held", "went on"
 """How the move ended. It went on where only the same fault in a later step made it end otherwise."""
@@ -53,50 +54,72 @@ SILENT = frozenset(
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """A way to move, what the domain's policy says to get it, and the phases in which it has rows of its own.
+
+    What it shares with an earlier one in the other phases is seen there.
+    """
+
+    policy: str
+    steps: tuple[Step, ...]
+    phases: frozenset[Phase]
+
+
+@dataclass(frozen=True)
 class Cell:
     """One row and column of the table."""
 
+    recipe: str
     step: str
     fault: Fault
 
     @property
     def name(self) -> str:
-        return f"{self.step}:{self.fault.value}"
+        return f"{self.recipe}:{self.step}:{self.fault.value}"
 
 
-RECIPES = {"pivot": recipe.PIVOT_MOVE, "suspend": recipe.MOVE}
-"""By what the domain's policy says of attach."""
+RECIPES = {
+    "stream": Recipe(
+        "{attach: pivot, cutover: stream, compression: zstd}", recipe.STREAM_MOVE, frozenset(Phase)
+    ),
+    "store": Recipe("{attach: pivot, cutover: store}", recipe.PIVOT_MOVE, frozenset({Phase.CUTOVER})),
+    "suspend": Recipe("{attach: suspend, cutover: store}", recipe.MOVE, frozenset()),
+}
 
 
-def steps(attach: str) -> tuple[str, ...]:
+def steps(name: str) -> tuple[str, ...]:
     """All steps of a move, in order."""
-    return tuple(step.name for step in RECIPES[attach])
+    return tuple(step.name for step in RECIPES[name].steps)
 
 
-def acting(attach: str) -> tuple[str, ...]:
+def acting(name: str) -> tuple[str, ...]:
     """The steps at which a fault can be made."""
-    return tuple(name for name in steps(attach) if name not in SILENT)
+    return tuple(step for step in steps(name) if step not in SILENT)
 
 
-def rows(attach: str) -> tuple[str, ...]:
-    """The steps that have a row of this recipe: what both have is seen in the pivot's."""
-    taken = () if attach == "pivot" else acting("pivot")
-    return tuple(name for name in acting(attach) if name not in taken)
+def rows(name: str) -> tuple[str, ...]:
+    """The steps that have a row of this recipe."""
+    earlier = list(RECIPES)[: list(RECIPES).index(name)]
+    taken = {step for other in earlier for step in acting(other)}
+    own = RECIPES[name].phases
+    return tuple(step for step in acting(name) if phase_of(step) in own or step not in taken)
 
 
-def cells_of(step: str) -> tuple[Cell, ...]:
+def cells_of(recipe: str, step: str) -> tuple[Cell, ...]:
     """A row. Where no command is sent none can fail."""
-    return tuple(Cell(step, fault) for fault in Fault if not (step in WAITING and fault is Fault.TOOL))
+    return tuple(
+        Cell(recipe, step, fault) for fault in Fault if not (step in WAITING and fault is Fault.TOOL)
+    )
 
 
 def all_cells() -> tuple[Cell, ...]:
     """The whole matrix."""
-    return tuple(cell for attach in RECIPES for name in rows(attach) for cell in cells_of(name))
+    return tuple(cell for way in RECIPES for name in rows(way) for cell in cells_of(way, name))
 
 
 def phase_of(name: str) -> Phase:
     """The phase of a step of a move."""
-    return next(step.phase for move in RECIPES.values() for step in move if step.name == name)
+    return next(step.phase for each in RECIPES.values() for step in each.steps if step.name == name)
 
 
 def expected(cell: Cell) -> frozenset[str]:
@@ -126,13 +149,13 @@ def _ends(cell: Cell) -> frozenset[str]:
 
 def table(seen: list[dict[str, object]]) -> str:
     """A Markdown table: steps down, faults across; an end that was not expected is set in bold."""
-    order = {cell.step: index for index, cell in enumerate(all_cells())}
-    found = {(row["step"], row["fault"]): row for row in seen}
-    names = sorted({str(row["step"]) for row in seen}, key=lambda name: order[name])
-    lines = ["| step | " + " | ".join(fault.value for fault in Fault) + " |", "|---" * (len(Fault) + 1) + "|"]
-    for name in names:
-        cells = [_word(found.get((name, fault.value)), Cell(name, fault)) for fault in Fault]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    found = {(row["recipe"], row["step"], row["fault"]): row for row in seen}
+    head = ["recipe", "step", *(fault.value for fault in Fault)]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for way in RECIPES:
+        for name in rows(way):
+            cells = [_word(found.get((way, name, fault.value)), Cell(way, name, fault)) for fault in Fault]
+            lines.append(f"| {way} | {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

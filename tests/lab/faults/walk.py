@@ -67,7 +67,10 @@ class Walk:
         self.met[-1] |= {"end": end, "reason": reason, "detail": detail[:300]}
         for row in self.met:
             row["took_s"] = round((time.monotonic() - began) / len(self.met))
-            if str(row["end"]) not in expected(Cell(str(row["step"]), self.fault)) and row["end"] != NEVER:
+            if (
+                str(row["end"]) not in expected(Cell(self.drive.recipe, str(row["step"]), self.fault))
+                and row["end"] != NEVER
+            ):
                 problems.insert(0, f"{row['step']} ended as {row['end']}")
         self.met[-1]["problems"] = "; ".join(problems)
         return self.met[-1:] if problems else self.met
@@ -175,7 +178,8 @@ class Walk:
     def _note(self, cell: Cell) -> tuple[str, tuple[str, ...]]:
         """A row for a cell that is met; what it is about."""
         host, argv = main_command(self.drive.watch.intent(cell.step))
-        row: Row = {"step": cell.step, "fault": cell.fault.value, "end": NEVER, "reason": "", "detail": ""}
+        row: Row = {"recipe": cell.recipe, "step": cell.step, "fault": cell.fault.value}
+        row |= {"end": NEVER, "reason": "", "detail": ""}
         row |= {"problems": "", "host": host, "argv": " ".join(argv)[:120], "before": len(self.met)}
         self.met.append(row)
         return host, argv
