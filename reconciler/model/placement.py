@@ -32,7 +32,7 @@ class Compression(enum.Enum):
 
 @dataclass(frozen=True)
 class Host:
-    """A Xen host. `replication_address` carries DRBD and the saved image."""
+    """A Xen host. `replication_address` carries DRBD and domains' memory."""
 
     name: str
     address: str

@@ -14,14 +14,20 @@ from reconciler.planning.whereabouts import Found
 
 def no_pivot(found: Found, disks: Sequence[MoveDisk], view: View) -> str:
     """Why DRBD cannot slide under the domain as it runs; empty when it can."""
-    tables = view.get(dm.TABLES)
     for disk in disks:
         if disk.minor >= 0:
             return f"{found.seen.name} on {found.host} has {disk.drbd} open, not the volume under it"
-        if len(disk.lower_name(Side.SOURCE)) > dm.NAME_MAX:
-            return f"{found.host}: {disk.lower_name(Side.SOURCE)} is too long for a name in device-mapper"
-        if disk.lower_name(Side.SOURCE) in tables:
-            return f"{found.host}: {disk.lower(Side.SOURCE)} exists already"
+        if why_not := _no_lower(disk, Side.SOURCE, view):
+            return why_not
+    return ""
+
+
+def _no_lower(disk: MoveDisk, side: Side, view: View) -> str:
+    """Why there can be no second device over a volume; empty when there can."""
+    if len(disk.lower_name(side)) > dm.NAME_MAX:
+        return f"{view.host}: {disk.lower_name(side)} is too long for a name in device-mapper"
+    if disk.lower_name(side) in view.get(dm.TABLES):
+        return f"{view.host}: {disk.lower(side)} exists already"
     return ""
 
 
@@ -46,12 +52,7 @@ def no_stream(attach: Attach, disks: Sequence[MoveDisk], view: View) -> str:
     """
     if attach is not Attach.PIVOT:
         return "it is suspended to attach"
-    for disk in disks:
-        if len(disk.lower_name(Side.TARGET)) > dm.NAME_MAX:
-            return f"{view.host}: {disk.lower_name(Side.TARGET)} is too long for a name in device-mapper"
-        if disk.lower_name(Side.TARGET) in view.get(dm.TABLES):
-            return f"{view.host}: {disk.lower(Side.TARGET)} exists already"
-    return ""
+    return next((why_not for disk in disks if (why_not := _no_lower(disk, Side.TARGET, view))), "")
 
 
 @dataclass(frozen=True)
