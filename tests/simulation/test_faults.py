@@ -33,7 +33,7 @@ def test_one_fault_at_every_fourth_command_of_a_move(fault: str, scenario: str) 
 
 
 def test_a_case_can_be_replayed() -> None:
-    (_, *outcomes) = explore("back-go", Forker(3, 40, only=frozenset({"lose-reply"})))
+    (_, *outcomes) = explore("back-go", Forker(3, 40, check=1.0, only=frozenset({"lose-reply"})))
     assert outcomes
     for outcome in outcomes:
         again = replay(outcome.case)
@@ -63,6 +63,17 @@ def test_rules_asked_only_after_a_change_say_what_they_always_say(monkeypatch: p
     assert [outcome.case for outcome in outcomes if "crashed" in outcome.trouble] == []
 
 
+@pytest.mark.parametrize("scenario", ["stream-back-go", "provision"])
+def test_a_single_fault_that_is_cut_would_end_as_the_one_that_stands_for_it(scenario: str) -> None:
+    kinds = frozenset({"fail", "lose-reply", "crash-after", "guest-gone-after"})
+    forker = Forker(1, 3, check=1.0, only=kinds)
+    outcomes = explore(scenario, forker)
+    assert forker.forks.report.cut == 0
+    assert forker.forks.report.checked > 20
+    assert forker.forks.report.otherwise == []
+    assert [outcome.case for outcome in outcomes if outcome.trouble] == []
+
+
 def test_a_pair_that_is_pruned_would_end_as_the_one_that_stands_for_it() -> None:
     forker = Forker(1, 6, depth=2, check=0.4, only=frozenset({"lose-reply"}))
     outcomes = explore("back-go", forker)
@@ -74,7 +85,7 @@ def test_a_pair_that_is_pruned_would_end_as_the_one_that_stands_for_it() -> None
 
 @pytest.mark.parametrize("request_", ["abort", "hold-60"])
 def test_a_request_at_every_second_step_of_a_move(request_: str) -> None:
-    (undisturbed, *outcomes) = explore("move", Forker(0, 2, only=frozenset({request_})))
+    (undisturbed, *outcomes) = explore("move", Forker(0, 2, check=1.0, only=frozenset({request_})))
     assert len(outcomes) > 20
     assert [(outcome.case, outcome.trouble) for outcome in outcomes if outcome.trouble] == []
     held = request_ != "abort"

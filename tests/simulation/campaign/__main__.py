@@ -16,6 +16,7 @@ from tests.simulation.campaign.tally import Log, tally_of
 from tests.simulation.campaign.work import Piece, do
 
 BLOCK = 1000
+SHARES = 2
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS))
     parser.add_argument("--fault", action="append")
-    parser.add_argument("--check", type=float, default=0.01, help="share of the pruned pairs that is run")
+    parser.add_argument("--check", type=float, default=0.01, help="share of what is cut or pruned that is run")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--log", type=Path, help="keep what is done here, and go on from it")
     given = parser.parse_args()
@@ -35,7 +36,11 @@ def main() -> int:
     name = " ".join([given.what, *sorted(only or ())])
     match given.what:
         case "single":
-            pieces = [Piece(f"{name} {s} {n}/8", s, n, 8, only=only) for s in scenarios for n in range(8)]
+            pieces = [
+                Piece(f"{name} {s} {n}/{SHARES}", s, n, SHARES, only=only, check=given.check)
+                for s in scenarios
+                for n in range(SHARES)
+            ]
             return do(pieces, "single faults", Log(given.log), given.workers)
         case "pairs":
             pieces = [Piece(f"{name} {s}", s, depth=2, only=only, check=given.check) for s in scenarios]

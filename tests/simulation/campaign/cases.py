@@ -45,10 +45,10 @@ class Forker:
     `share` of `shares` tells the workers' cases apart. With `depth` 2 a child forks again, once for
     every fault at every later command.
 
-    Two runs of a scenario in the same state go on alike. So with `depth` 2 a fault is not begun with
-    where a run in that state has met it already, and a run that has had its faults is not gone on with
-    once it comes to a state from which another one has gone on. A share `check` of both is run to the
-    end all the same, and compared.
+    Two runs of a scenario in the same state go on alike. So a run that has had its faults is not gone on
+    with once it comes to a state from which another one has gone on, and with `depth` 2 a fault is not
+    begun with where a run in that state has met it already. A share `check` of both is run to the end all
+    the same, and compared.
     """
 
     share: int = 0
@@ -71,7 +71,7 @@ class Forker:
     def choose(self, number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
         if self.run is None or not self.run.begun:
             return None
-        if self.depth > 1 and place == "request" and not faults.reads(argv):
+        if place == "request" and not faults.reads(argv):
             self._pass(number)
         if self.level > self.depth:
             return None
@@ -117,7 +117,7 @@ class Forker:
         assert self.run is not None
         forks = self.forks
         case = f"{self.run.scenario.name}:{'+'.join(past)}"
-        whole = self.depth > 1 and random.Random(case).random() < self.check
+        whole = random.Random(case).random() < self.check
         expected = forks.known.get(key or "") if self.level > 1 else None
         if expected is not None:
             forks.report.pruned += 1
