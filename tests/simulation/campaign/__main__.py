@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--scenario", action="append", choices=sorted(SCENARIOS))
     parser.add_argument("--fault", action="append")
-    parser.add_argument("--check", type=float, default=0.01, help="share of what is cut or pruned that is run")
+    parser.add_argument("--check", type=float, default=0.01, help="share of what is cut that is run")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--log", type=Path, help="keep what is done here, and go on from it")
     given = parser.parse_args()
