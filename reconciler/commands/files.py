@@ -14,6 +14,9 @@ from reconciler.model.facts import Query
 STATE = "/var/lib/xen-reconciler"
 LINKS_DIR = "/etc/xen/disks"
 AUTO_DIR = "/etc/xen/auto"
+LOCKS = "/run/xen-reconciler/locks"
+HELD = 75
+"""Exit status that `flock` is told to give when it would have to wait."""
 SAVE_DIR = "/var/lib/xen/save"
 """Where xendomains, as Debian sets it up, saves running domains at a shutdown, by their names; what it
 finds there at the next boot it restores, whatever has happened to the disks since."""
@@ -104,6 +107,13 @@ def parse_text(answer: Answer) -> str | None:
     raise ParseError(f"cat exited {answer.exit}: {answer.stderr.strip()[:200]}")
 
 
+def parse_lock(answer: Answer) -> bool:
+    """Whether somebody has it, from `flock -n -E 75`."""
+    if answer.exit not in (0, HELD) or answer.stderr.strip():
+        raise ParseError(f"flock exited {answer.exit}: {answer.stderr.strip()[:200]}")
+    return answer.exit == HELD
+
+
 def parse_line(answer: Answer) -> str:
     """One line that must not be empty."""
     if not answer.ok or not answer.stdout.strip() or len(whole_lines(answer, "output")) != 1:
@@ -156,6 +166,12 @@ SPACE: Query[int] = Query(
 def text_of(path: str) -> Query[str | None]:
     """The text of one file."""
     return Query(f"the text of {path}", Command(("cat", path)), parse_text)
+
+
+def lock_of(domain: str) -> Query[bool]:
+    """Whether a command that changes something for the domain runs: the guard has its lock till then."""
+    argv = ("flock", "--shared", "--nonblock", "--conflict-exit-code", str(HELD), f"{LOCKS}/{domain}", "true")
+    return Query(f"what still runs for {domain}", Command(argv), parse_lock)
 
 
 def write(path: str, text: str) -> tuple[Command, ...]:

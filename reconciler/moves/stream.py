@@ -94,7 +94,7 @@ class Stream(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {
-            Side.SOURCE: (files.BOOT_ID, xl.DOMAINS, xl.CONFIGS),
+            Side.SOURCE: (files.lock_of(order.domain), files.BOOT_ID, xl.DOMAINS, xl.CONFIGS),
             Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, dm.TABLES),
         }
 
@@ -117,6 +117,8 @@ class Stream(Step):
 
     def _before(self, order: Order, views: Views, here: DomainSeen, there: DomainSeen | None) -> Verdict:
         if there is not None:
+            if views.source.get(files.lock_of(order.domain)):
+                return on_its_way(order)
             return wrong(
                 f"{order.domain} runs on {views.source.host}, and {views.target.host} has a copy of it"
             )
@@ -127,7 +129,12 @@ class Stream(Step):
         return READY if guards.passed("restorable", not swollen) else wrong(swollen)
 
     def _after(self, order: Order, views: Views, there: DomainSeen | None) -> Verdict:
-        """A copy whose disks are open has its memory: xl adds them last."""
+        """A copy whose disks are open has its memory: xl adds them last.
+
+        The stream may run on though its answer was lost or the daemon started anew: then nothing is judged.
+        """
+        if views.source.get(files.lock_of(order.domain)):
+            return on_its_way(order)
         if there is None:
             return wrong(f"{order.target.name} did not take the memory of {order.domain}")
         if there.state is not DomainState.PAUSED:
@@ -146,6 +153,10 @@ class Stream(Step):
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.suspend_timeout_s + order.policy.ship_timeout_s
+
+
+def on_its_way(order: Order) -> Verdict:
+    return wait(f"the memory of {order.domain} is on its way to {order.target.name}")
 
 
 class TargetOpen(Step):

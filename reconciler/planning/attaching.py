@@ -9,7 +9,7 @@ from reconciler.commands import dm, files
 from reconciler.model.facts import View
 from reconciler.model.move import MoveDisk, Side
 from reconciler.model.placement import Attach, Compression, Cutover, Policy
-from reconciler.planning.whereabouts import Found
+from reconciler.planning.index import Found
 
 
 def no_pivot(found: Found, disks: Sequence[MoveDisk], view: View) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from reconciler.commands import drbd, lvm, xl
 from reconciler.model.facts import View
 from reconciler.model.move import MoveDisk
-from reconciler.planning.whereabouts import Found
+from reconciler.planning.index import Found
 
 Numbers = tuple[int, int]
 

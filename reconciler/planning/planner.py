@@ -18,10 +18,12 @@ from reconciler.moves.provision import config_text
 from reconciler.planning import attaching
 from reconciler.planning.attaching import check_tables
 from reconciler.planning.devices import check_open
+from reconciler.planning.index import Found, Index, index
 from reconciler.planning.predict import NO_MOVE, Rates, Sample, predict
 from reconciler.planning.preflight import (
     MIB,
     Room,
+    Rooms,
     check_hosts,
     check_image,
     check_source,
@@ -30,7 +32,7 @@ from reconciler.planning.preflight import (
 )
 from reconciler.planning.rewinds import Accepted, heeded, rewinds
 from reconciler.planning.traces import exists, remains, saved_notes, traces, twins, untold
-from reconciler.planning.whereabouts import Found, Whereabouts, locate, unmanaged
+from reconciler.planning.whereabouts import Whereabouts, locate, unmanaged
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def _host_word(view: View) -> str:
 
 
 def _items(situation: Situation) -> Iterator[Item]:
-    desired = situation.desired
-    orders = [order for order, _ in situation.active]
+    desired, seen = situation.desired, index(situation.views)
+    rooms = Rooms(order for order, _ in situation.active)
     in_flight = {order.domain: (order, progress) for order, progress in situation.active}
     slots = situation.limits.max_moves - len(in_flight)
     rewound = rewinds(situation.views, situation.accepted)
@@ -101,14 +103,14 @@ def _items(situation: Situation) -> Iterator[Item]:
             yield Item(name, ItemKind.REFUSED, None, None, str(desired.refused[name]))
             continue
         try:
-            item = _place(situation, domain, orders)
+            item = _place(situation, domain, seen, rooms)
         except UnknownFact as unknown:
             item = Item(name, ItemKind.UNKNOWN, domain.host, None, str(unknown))
         item = heeded(item, rewound)
         if item.order is not None and name in situation.held:
             item = replace(item, kind=ItemKind.LATER, why=situation.held[name])
         elif item.order is not None:
-            orders.append(item.order)
+            rooms.take(item.order, waits=slots <= 0)
             if slots <= 0:
                 why = f"waits for its turn: {situation.limits.max_moves} at a time"
                 item = replace(item, kind=ItemKind.LATER, why=why)
@@ -131,8 +133,8 @@ def _carry_on(order: Order, progress: Progress, domain: Domain | None) -> Item:
     )
 
 
-def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Item:
-    where = locate(domain.name, situation.views)
+def _place(situation: Situation, domain: Domain, seen: Index, rooms: Rooms) -> Item:
+    where = locate(domain.name, seen)
 
     def item(kind: ItemKind, why: str = "", *notes: str) -> Item:
         found = where.found[0].host if where.found else None
@@ -148,22 +150,22 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
             ItemKind.REFUSED, f"a half of an interrupted migration is left: {', '.join(where.halves)}"
         )
     if not where.found:
-        absent = _absent(situation, domain, where, orders)
-        return replace(absent, notes=saved_notes(domain.name, situation.views))
+        absent = _absent(situation, domain, where, seen, rooms)
+        return replace(absent, notes=saved_notes(domain.name, seen))
     found = where.found[0]
     if domain.uuid and found.config and found.config.uuid != domain.uuid:
         return item(
             ItemKind.REFUSED,
             f"the domain on {found.host} has uuid {found.config.uuid}, {domain.where} says {domain.uuid}",
         )
-    twin = twins(domain.name, found.config.uuid if found.config else None, situation.views)
+    twin = twins(domain.name, found.config.uuid if found.config else None, seen)
     if twin:
         return item(
             ItemKind.REFUSED,
             f"{domain.name} on {found.host} has the same uuid as {', '.join(twin)}; nothing is touched: "
             "destroy the one that is a copy, or give it a uuid of its own",
         )
-    left = traces(domain.name, situation.views, found)
+    left = traces(domain.name, seen, found)
     if found.host == domain.host:
         if left:
             return item(ItemKind.REFUSED, untold(domain.name, left, found))
@@ -175,7 +177,7 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
             )
         silent = (f"could not ask {', '.join(where.silent)}",) if where.silent else ()
         left_on = _left_on_drbd(found, situation.views[found.host])
-        return item(ItemKind.IN_PLACE, "", *silent, *left_on, *saved_notes(domain.name, situation.views))
+        return item(ItemKind.IN_PLACE, "", *silent, *left_on, *saved_notes(domain.name, seen))
     if where.silent:
         return item(
             ItemKind.UNKNOWN, f"{', '.join(where.silent)} did not answer, so it may run there as well"
@@ -183,7 +185,7 @@ def _place(situation: Situation, domain: Domain, orders: Sequence[Order]) -> Ite
     later = _held_off(situation, domain)
     if later is not None:
         return later
-    ordered = _move(situation, domain, found, Room.taken_by(orders, domain.host), situation.views)
+    ordered = _move(situation, domain, found, rooms.at(domain.host), situation.views)
     if isinstance(ordered, str):
         return item(
             ItemKind.REFUSED, "; ".join([ordered, *([untold(domain.name, left, found)] if left else [])])
@@ -210,11 +212,11 @@ def _left_on_drbd(found: Found, view: View) -> tuple[str, ...]:
     )
 
 
-def _absent(situation: Situation, domain: Domain, where: Whereabouts, orders: Sequence[Order]) -> Item:
+def _absent(situation: Situation, domain: Domain, where: Whereabouts, seen: Index, rooms: Rooms) -> Item:
     def item(kind: ItemKind, why: str, order: Order | None = None) -> Item:
         return Item(domain.name, kind, domain.host, None, why, order)
 
-    left = traces(domain.name, situation.views, None)
+    left = traces(domain.name, seen, None)
     if left:
         silent = f"; {', '.join(where.silent)} did not answer" if where.silent else ""
         return item(ItemKind.REFUSED, untold(domain.name, left, None) + silent)
@@ -230,7 +232,7 @@ def _absent(situation: Situation, domain: Domain, where: Whereabouts, orders: Se
         )
     if domain.provision is None:
         return item(ItemKind.REFUSED, "is on no host and has no «provision» section")
-    twin = twins(domain.name, domain.uuid, situation.views)
+    twin = twins(domain.name, domain.uuid, seen)
     if twin:
         return item(ItemKind.REFUSED, f"its uuid {domain.uuid} is that of {', '.join(twin)}")
     kept = remains(domain.name, situation.views, _names(situation))
@@ -239,7 +241,7 @@ def _absent(situation: Situation, domain: Domain, where: Whereabouts, orders: Se
     later = _held_off(situation, domain)
     if later is not None:
         return later
-    order = _provision(situation, domain, Room.taken_by(orders, domain.host))
+    order = _provision(situation, domain, rooms.at(domain.host))
     if isinstance(order, str):
         return item(ItemKind.REFUSED, order)
     return item(ItemKind.PROVISION, "", order)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from reconciler.commands import drbd, files, lvm, xl
@@ -11,7 +12,7 @@ from reconciler.model.facts import DiskSeen, DomainState, View, Volume
 from reconciler.model.move import MoveDisk, Order
 from reconciler.model.names import METADATA_SUFFIX, is_volume, mapped
 from reconciler.model.placement import Host
-from reconciler.planning.whereabouts import Found
+from reconciler.planning.index import Found
 
 MIB = 1024**2
 
@@ -20,21 +21,34 @@ MIB = 1024**2
 class Room:
     """What orders that are not carried out yet will take, so that two orders do not count on the same."""
 
-    minors: frozenset[int] = frozenset()
-    ports: frozenset[int] = frozenset()
+    minors: Set[int] = frozenset()
+    ports: Set[int] = frozenset()
     memory_mb: int = 0
     volume_bytes: int = 0
 
-    @staticmethod
-    def taken_by(orders: Sequence[Order], target: str) -> Room:
-        """Minors and ports are kept apart over all hosts; memory and space count for one target."""
-        here = [order for order in orders if order.target.name == target]
-        return Room(
-            minors=frozenset(disk.minor for order in orders for disk in order.disks),
-            ports=frozenset(order.port for order in orders),
-            memory_mb=sum(order.memory_mb for order in here),
-            volume_bytes=sum(disk.size_bytes for order in here for disk in order.disks),
-        )
+
+class Rooms:
+    """What is taken so far. Memory and space count for one target; minors and ports are kept apart over all
+    hosts, and only by orders that are under way: those that wait get theirs when their turn comes."""
+
+    def __init__(self, under_way: Iterable[Order] = ()) -> None:
+        self._minors: set[int] = set()
+        self._ports: set[int] = set()
+        self._memory_mb: Counter[str] = Counter()
+        self._volume_bytes: Counter[str] = Counter()
+        for order in under_way:
+            self.take(order)
+
+    def take(self, order: Order, *, waits: bool = False) -> None:
+        """Count with an order from now on."""
+        self._memory_mb[order.target.name] += order.memory_mb
+        self._volume_bytes[order.target.name] += sum(disk.size_bytes for disk in order.disks)
+        if not waits:
+            self._minors.update(disk.minor for disk in order.disks)
+            self._ports.add(order.port)
+
+    def at(self, target: str) -> Room:
+        return Room(self._minors, self._ports, self._memory_mb[target], self._volume_bytes[target])
 
 
 def volume_of(link_target: str, view: View) -> Volume | None:

@@ -6,54 +6,30 @@ and a half-made copy like one that is in place: the traces on the hosts tell the
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.facts import DomainState, View
-from reconciler.planning.whereabouts import Found
+from reconciler.planning.index import Found, Index
 
 NO_JOURNEY = "no journey in the journal"
 """How a refusal says it; the report's advice looks for it."""
 
 
-def traces(domain: str, views: Mapping[str, View], found: Found | None) -> tuple[str, ...]:
+def traces(domain: str, seen: Index, found: Found | None) -> tuple[str, ...]:
     """What is left of a move, host by host, but for the DRBD that the domain plainly runs on.
 
     To be asked only for a domain without a journey under way.
     """
     left = []
-    for host, view in sorted(views.items()):
+    for host, parts in seen.left.get(domain, {}).items():
         here = found if found is not None and found.host == host else None
-        rows = [*_images(domain, view)]
-        if here is None or not runs_on_drbd(here, view):
-            rows += _drbd(domain, view)
+        rows = list(parts.images)
+        if here is None or not runs_on_drbd(here, seen.views[host]):
+            rows += parts.drbd
         if rows:
             left.append(f"{host} has {', '.join(rows)}")
     return tuple(left)
-
-
-def _images(domain: str, view: View) -> Iterator[str]:
-    if view.knows(files.IMAGES):
-        images = view.get(files.IMAGES)
-        for path in sorted(images):
-            if path.startswith(f"{files.STATE}/images/{domain}/"):
-                yield f"the saved image {path}"
-
-
-def _drbd(domain: str, view: View) -> Iterator[str]:
-    if view.knows(drbd.RESOURCES):
-        for resource in view.get(drbd.RESOURCES):
-            if resource.name == f"xr-{domain}":
-                yield f"DRBD resource {resource.name} ({resource.role.value})"
-    path = f"{drbd.FOLDER}/xr-{domain}.res"
-    if view.knows(files.RESOURCE_FILES) and path in view.get(files.RESOURCE_FILES):
-        yield path
-    if view.knows(lvm.VOLUMES):
-        for volume in view.get(lvm.VOLUMES):
-            for tag in sorted(volume.tags):
-                if re.fullmatch(rf"xr\.move\.{re.escape(domain)}-[0-9]+", tag):
-                    yield f"{volume.path} with the tag {tag}"
 
 
 def runs_on_drbd(found: Found, view: View) -> bool:
@@ -76,14 +52,12 @@ def untold(domain: str, left: tuple[str, ...], found: Found | None) -> str:
     return f"{text}. Nothing is touched; see docs/how-to/held.md#journal-lost"
 
 
-def saved_notes(domain: str, views: Mapping[str, View]) -> tuple[str, ...]:
+def saved_notes(domain: str, seen: Index) -> tuple[str, ...]:
     """Images that xendomains kept of it at a shutdown: a boot would restore them over newer disks."""
-    path = f"{files.SAVE_DIR}/{domain}"
     return tuple(
-        f"{host}: {path} was saved at a shutdown and not restored; once you start {domain} in another way, "
-        "it is void: remove it before that"
-        for host, view in sorted(views.items())
-        if view.knows(files.SAVED_AT_SHUTDOWN) and path in view.get(files.SAVED_AT_SHUTDOWN)
+        f"{host}: {files.SAVE_DIR}/{domain} was saved at a shutdown and not restored; once you start "
+        f"{domain} in another way, it is void: remove it before that"
+        for host in seen.saved_on.get(domain, ())
     )
 
 
@@ -121,12 +95,7 @@ def exists(domain: str, left: tuple[str, ...]) -> str:
     )
 
 
-def twins(domain: str, uuid: str | None, views: Mapping[str, View]) -> tuple[str, ...]:
+def twins(domain: str, uuid: str | None, seen: Index) -> tuple[str, ...]:
     """Domains of other names with the same uuid, on any host that said."""
-    return tuple(
-        f"{config.name} on {host}"
-        for host, view in sorted(views.items())
-        if uuid and view.knows(xl.CONFIGS)
-        for config in view.get(xl.CONFIGS)
-        if config.uuid == uuid and config.name != domain
-    )
+    known = seen.by_uuid.get(uuid, ()) if uuid else ()
+    return tuple(f"{name} on {host}" for name, host in known if name != domain)

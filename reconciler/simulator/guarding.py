@@ -88,15 +88,11 @@ class SimGuard:
         took = round(job.ended_s - job.began_s, 4)
         return {"exit": result.exit, "stdout": result.stdout, "stderr": result.stderr, "duration_s": took}
 
-    def _locked(self, domain: str) -> bool:
-        inherited = any(job.host is self.host and job.lock == domain for job in self.host.world.jobs)
-        return inherited or domain in self.host.locks
-
     def _take(self, claim: Claim) -> None:
         domain = claim.domain
 
         def lock() -> bool:
-            if not self._locked(domain):
+            if not self.host.locked(domain):
                 self.host.locks[domain] = self
             return self.host.locks.get(domain) is self
 

@@ -194,6 +194,11 @@ class SimHost:
         self.disk.opens.clear()
         self.disk.claim = None
 
+    def locked(self, domain: str) -> bool:
+        """Whether a guard has the domain's lock, or a command that outlived its guard."""
+        inherited = any(job.host is self and job.lock == domain for job in self.world.jobs)
+        return inherited or domain in self.locks
+
     def lose_peer(self, dead: drbd.Resource) -> None:
         """Without a copy, a guest's pages wait in TCP for the dead peer: its disks can't be closed."""
         copies = self.files.nodes[NO_ZERO_COPY]

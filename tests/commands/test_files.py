@@ -94,6 +94,14 @@ def test_space() -> None:
         files.parse_space(Answer(1, "x\n/ 1\n", "df: no such file"))
 
 
+def test_a_lock() -> None:
+    assert files.parse_lock(Answer(0, "", "")) is False
+    assert files.parse_lock(Answer(files.HELD, "", "")) is True
+    for bad in (Answer(66, "", "flock: cannot open lock file"), Answer(1, "", ""), Answer(0, "", "x")):
+        with pytest.raises(ParseError):
+            files.parse_lock(bad)
+
+
 def test_text() -> None:
     assert files.parse_text(Answer(0, "x", "")) == "x"
     assert files.parse_text(Answer(1, "", "cat: /x: No such file or directory")) is None

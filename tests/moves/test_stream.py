@@ -17,6 +17,7 @@ from reconciler.model.facts import (
     DomainState,
     Query,
     Role,
+    Unknown,
     Vbd,
     View,
 )
@@ -225,7 +226,10 @@ CLEANING = {xl.DOMAINS, lvm.VOLUMES, files.LINKS, files.IMAGES, files.RESOURCE_F
 LOOKS: dict[str, dict[Side, set[Any]]] = {
     **PIVOT_LOOKS,
     "target-lower": {TARGET: {dm.TABLES}},
-    "cutover-stream": {SOURCE: {files.BOOT_ID, xl.DOMAINS, xl.CONFIGS}, TARGET: RUNNING},
+    "cutover-stream": {
+        SOURCE: {files.lock_of("web1"), files.BOOT_ID, xl.DOMAINS, xl.CONFIGS},
+        TARGET: RUNNING,
+    },
     "target-open": {TARGET: {drbd.RESOURCES, dm.TABLES, dm.SUSPENDED}},
     "go": {SOURCE: {xl.DOMAINS, drbd.RESOURCES, dm.TABLES}, TARGET: RUNNING},
     "target-runs": {TARGET: RUNNING},
@@ -512,6 +516,22 @@ def test_both_copies_are_paused() -> None:
 # -- cutover --------------------------------------------------------------------------------------
 
 READY_S = over(with_res(RUNS_S, res()), DRBD, LOWER)
+
+
+def test_a_stream_that_still_runs_is_waited_for() -> None:
+    """Its answer was lost or the daemon started anew: what there is of the copy says nothing yet."""
+    busy, locked = wait("the memory of web1 is on its way to xen2"), files.lock_of("web1")
+    unread = changed(BOTH_PAUSED[1], xl.VBDS, Unknown("disk 51712 of domain 1 shows no physical-device"))
+    for here in (has(S, PAUSED), FROM):
+        here = changed(here, locked, True)
+        for there in (BOTH_PAUSED[1], with_tables(has(T, dom(DomainState.DYING)), SHUT, LOWER_T), unread):
+            assert judge(AFTER, here, there) == busy
+    assert judge(AFTER, changed(has(S, PAUSED), locked, True), TO) == busy
+    assert judge(AFTER, changed(FROM, locked, True), TO) == READY, "the guard refuses it until that is over"
+    for gone in (has(S, None), has(S, dom(DomainState.CRASHED))):
+        assert judge(AFTER, changed(gone, locked, True), TO).mark is Mark.WRONG
+    with pytest.raises(UnknownFact):
+        judge(AFTER, changed(has(S, PAUSED), locked, Unknown("no answer")), TO)
 
 
 def test_no_room_for_an_image_is_needed() -> None:

@@ -73,6 +73,7 @@ def empty(host: str) -> View:
         files.EPOCHS: {},
         files.SPACE: 8 << 30,
         files.PROGRAMS: frozenset(),
+        files.lock_of("web1"): False,
     }
     return View(host, {query.name: fact for query, fact in facts.items()})
 

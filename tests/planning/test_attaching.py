@@ -14,7 +14,7 @@ from reconciler.model.move import MoveDisk, Side
 from reconciler.model.placement import Attach, Compression, Cutover, Domain, Policy
 from reconciler.model.plan import ItemKind
 from reconciler.planning.attaching import Ways, check_tables, choose, no_pivot, no_stream
-from reconciler.planning.whereabouts import Found
+from reconciler.planning.index import Found
 from tests.planning.site import (
     MIB,
     changed,

@@ -17,8 +17,9 @@ from reconciler.model.placement import Attach, Cutover, Domain, Policy, Where
 from reconciler.model.plan import Item, ItemKind
 from reconciler.planning.planner import Limits, Situation, plan
 from reconciler.planning.predict import Rates, Sample, predict
-from reconciler.planning.preflight import Room
+from reconciler.planning.preflight import Room, Rooms
 from reconciler.planning.whereabouts import unmanaged
+from tests.planning.crowd import crowd
 from tests.planning.site import (
     HOSTS,
     MIB,
@@ -296,13 +297,18 @@ def test_a_move_under_way_takes_minors_ports_and_room() -> None:
 def test_room_that_orders_take() -> None:
     first = order()
     other = replace(first, target=HOSTS["xen3"], port=7805, disks=(replace(first.disks[0], minor=150),))
-    assert Room.taken_by([first, other], "xen2") == Room(
-        minors=frozenset({100, 101, 150}),
-        ports=frozenset({7800, 7805}),
-        memory_mb=256,
-        volume_bytes=772 * MIB,
-    )
-    assert Room.taken_by([], "xen2") == Room()
+    rooms = Rooms([first, other])
+    taken = Room(frozenset({100, 101, 150}), frozenset({7800, 7805}), 256, 772 * MIB)
+    assert rooms.at("xen2") == taken
+    rooms.take(replace(first, port=7810, memory_mb=100), waits=True)
+    assert rooms.at("xen2") == replace(taken, memory_mb=356, volume_bytes=2 * 772 * MIB)
+    assert Rooms().at("xen2") == Room()
+
+
+def test_domains_that_wait_keep_no_minor_and_no_port_from_others() -> None:
+    given = replace(crowd(100, misplaced=8), limits=Limits(minors=range(100, 104), ports=range(7800, 7802)))
+    found = [item.kind for item in plan(given).items]
+    assert found == [ItemKind.MOVE, *[ItemKind.LATER] * 7, *[ItemKind.IN_PLACE] * 92]
 
 
 def test_minors_and_ports_that_are_just_enough() -> None:

@@ -12,6 +12,7 @@ from reconciler.simulator.world import World
 from tests.simulation.campaign.cases import Forker, explore, replay
 from tests.simulation.campaign.forking import Report
 from tests.simulation.campaign.outcome import Outcome
+from tests.simulation.campaign.run import Run
 from tests.simulation.campaign.stage import SCENARIOS
 from tests.simulation.campaign.swarm import seeded, seeds
 from tests.simulation.campaign.tally import Log, Tally, tally_of
@@ -61,6 +62,20 @@ def test_rules_asked_only_after_a_change_say_what_they_always_say(monkeypatch: p
     with guards.without("image-once"):
         outcomes = seeds(range(20, 50))
     assert [outcome.case for outcome in outcomes if "crashed" in outcome.trouble] == []
+
+
+def test_a_stream_that_runs_on_is_waited_for() -> None:
+    """The daemon is started anew while memory is still sent: that is no reason to go back."""
+
+    def choose(number: int, place: str, host: str, argv: tuple[str, ...]) -> str | None:
+        return "kill-during" if place == "before" and "xl save -p" in " ".join(argv) else None
+
+    run = Run("stream", choose)
+    for link in run.world.links.values():
+        link.bytes_per_s = 1 << 20
+    outcome = run.go()
+    assert len(outcome.faults) == 1
+    assert (outcome.status, outcome.trouble) == ("moved", "")
 
 
 @pytest.mark.parametrize("scenario", ["stream-back-go", "provision"])

@@ -54,6 +54,7 @@ TOOLS: dict[str, Tool] = {
     "umount": mounting.umount,
     "tar": mounting.tar,
     "true": system.true,
+    "flock": system.flock,
     "sh": shell.main,
     "uname": system.uname,
     "udevadm": system.udevadm,

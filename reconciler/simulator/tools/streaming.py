@@ -20,7 +20,10 @@ RESUMED = f"{SAID}{BROKEN}Failed to save domain, resuming domain\n"
 
 
 def stream(host: SimHost, name: str, destination: str, through: str) -> Steps:
-    """A guest whose memory does not arrive runs on, as the real one does; one that was sent stays, paused."""
+    """A guest whose memory cannot be sent runs on; once all of it is sent it stays, paused.
+
+    The last piece is still in pipes and sockets then: if it does not arrive, nobody lets the guest run again.
+    """
     yield 0.15 + HANDSHAKE_S
     other = target_of(host, destination)
     domain = named(host, name)
@@ -34,28 +37,36 @@ def stream(host: SimHost, name: str, destination: str, through: str) -> Steps:
         there = new_domain(other, copy.deepcopy(domain.config), copy.copy(domain.guest))
         yield from check_memory(other, there)
         yield from _send(host, other, domain, there)
+        domain.pauses, domain.suspended = 1, False
+        yield from _arrive(host, other, domain, there)
     except Fail as fail:
-        if host.domains.get(domain.domid) is domain:
-            domain.suspended = False
+        said = SAID
+        if host.domains.get(domain.domid) is domain and domain.suspended:
+            domain.suspended, said = False, RESUMED
         if there is not None and other.domains.get(there.domid) is there:
             other.destroy(there)
-        raise Fail(1, RESUMED + fail.result.stderr) from fail
-    domain.pauses, domain.suspended = 1, False
+        raise Fail(1, said + fail.result.stderr) from fail
     yield from plug_all(other, there)
     there.pauses, there.connected = 1, False
     return Result(0, "", f"{SAID}xc: info: Restore successful\n")
 
 
 def _send(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps:
-    rate = host.world.rate(host.replication_address, other.replication_address)
-    for _ in range(PIECES):
-        yield (domain.memory_mib << 20) / rate / PIECES
+    for _ in range(PIECES - 1):
+        yield from _arrive(host, other, domain, there)
         if host.domains.get(domain.domid) is not domain:
             raise Fail(1, "the domain is gone")
-        if other.domains.get(there.domid) is not there:
-            raise Fail(1, "the copy is gone")
-        if not host.world.reachable(host.replication_address, other.replication_address):
-            raise Fail(255, "client_loop: send disconnect: Broken pipe")
     if domain.memory_mib > domain.config["b_info"]["target_memkb"] // 1024 + 1:
         raise too_large(other, there)
+    return Result()
+
+
+def _arrive(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps:
+    """One piece of the memory."""
+    rate = host.world.rate(host.replication_address, other.replication_address)
+    yield (domain.memory_mib << 20) / rate / PIECES
+    if other.domains.get(there.domid) is not there:
+        raise Fail(1, "the copy is gone")
+    if not host.world.reachable(host.replication_address, other.replication_address):
+        raise Fail(255, "client_loop: send disconnect: Broken pipe")
     return Result()

@@ -1,4 +1,4 @@
-"""true, uname, udevadm, blockdev."""
+"""true, uname, udevadm, blockdev, flock."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ def uname(host: SimHost, args: list[str], stdin: str) -> Result:
             1, f"uname: invalid option -- '{asked.lstrip('-')}'\nTry 'uname --help' for more information."
         )
     return Result(0, words[asked] + "\n")
+
+
+@takes(0.003)
+def flock(host: SimHost, args: list[str], stdin: str) -> Result:
+    """Tells whether a lock is free: `flock --shared --nonblock --conflict-exit-code CODE FILE true`."""
+    if args[:3] != ["--shared", "--nonblock", "--conflict-exit-code"] or args[5:] != ["true"]:
+        raise Fail(1, "flock: simulated version only asks")
+    return Result(int(args[3]) if host.locked(args[4].rsplit("/", 1)[1]) else 0)
 
 
 @takes(0.05)

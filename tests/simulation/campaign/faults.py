@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-READS = frozenset({"cat", "uname", "lvs", "vgs", "xenstore-ls", "find", "grep", "df", "drbdsetup"})
+READS = frozenset({"cat", "uname", "lvs", "vgs", "xenstore-ls", "find", "grep", "df", "drbdsetup", "flock"})
 
 READING = (("xl", "list"), ("xl", "info"), ("dmsetup", "table"), ("dmsetup", "info"))
 
