@@ -30,7 +30,7 @@ CONFIG = """\
 name = "{name}"
 uuid = "{uuid}"
 type = "pv"
-kernel = "/srv/guest/vmlinuz"
+kernel = "/srv/guest/vmlinux"
 ramdisk = "/srv/guest/initrd.img"
 extra = "console=hvc0 quiet mitigations=off name={name} seed={seed} hb=10 wr=5"
 memory = 96

@@ -137,7 +137,7 @@ domains:
     host: xen2
     provision:
       memory_mb: 96
-      kernel: /srv/guest/vmlinuz
+      kernel: /srv/guest/vmlinux
       ramdisk: /srv/guest/initrd.img
       extra: console=hvc0 quiet
       disks:

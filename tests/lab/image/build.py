@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import lzma
 import os
 import shutil
 import subprocess
@@ -37,6 +38,7 @@ from .recipe import (
 from .tools import ensure_tools, find, privileged
 
 Say = Callable[[str], None]
+XZ_MAGIC = b"\xfd7zXZ\0"
 GUEST_MODULES = {
     "xen-blkfront": "drivers/block/xen-blkfront.ko",
     "xen-netfront": "drivers/net/xen-netfront.ko",
@@ -140,6 +142,14 @@ class Build:
         """The version of the one kernel in dom0's root."""
         return (next((self.root / "boot").glob("vmlinuz-*"))).name.removeprefix("vmlinuz-")
 
+    def unpacked_kernel(self) -> bytes:
+        """Xen and xl take the ELF file, too; unpacking it takes an emulated processor half a minute."""
+        packed = (self.root / "boot" / f"vmlinuz-{self.kernel_version()}").read_bytes()
+        start = packed.find(XZ_MAGIC)
+        if start < 0:
+            raise LabError(f"lab build, step {self.step}: the kernel is not packed with xz")
+        return lzma.LZMADecompressor().decompress(packed[start:])
+
     def overlay(self) -> None:
         """The lab's own files in the root: configuration, identities of all hosts, the guest."""
         keys = self.out.directory / "keys"
@@ -157,8 +167,7 @@ class Build:
         entries.append(("root/.ssh", archive.directory("")[1] & ~0o077, b""))
         entries.append(archive.file("root/.ssh/known_hosts", known.encode(), 0o600))
         entries.append(archive.file("root/.ssh/authorized_keys", allowed.encode(), 0o600))
-        kernel = self.root / "boot" / f"vmlinuz-{self.kernel_version()}"
-        entries.append(archive.file("srv/guest/vmlinuz", kernel.read_bytes()))
+        entries.append(archive.file("srv/guest/vmlinux", self.unpacked_kernel()))
         entries.append(archive.file("srv/guest/initrd.img", (self.out.directory / "guest.img").read_bytes()))
         entries.append(archive.file("srv/guest/root.tar", archive.tar(archive.tree(HERE / "guest" / "root"))))
         argv = ["tar", "--extract", "--no-same-owner", "--preserve-permissions", "--no-overwrite-dir"]
@@ -173,7 +182,7 @@ class Build:
         """The root image, the unpacked hypervisor, the kernel and the initramfs."""
         version, boot = self.kernel_version(), self.root / "boot"
         self.out.xen.write_bytes(gzip.decompress((boot / f"{XEN_HYPERVISOR}.gz").read_bytes()))
-        shutil.copyfile(boot / f"vmlinuz-{version}", self.out.kernel)
+        self.out.kernel.write_bytes(self.unpacked_kernel())
         shutil.copyfile(boot / f"initrd.img-{version}", self.out.initrd)
         image = str(self.out.root_image)
         self.command(

@@ -75,8 +75,8 @@ class Artefacts:
 
     @property
     def kernel(self) -> Path:
-        """The kernel of dom0, and of the guest."""
-        return self.directory / "vmlinuz"
+        """The kernel of dom0, and of the guest: an ELF file."""
+        return self.directory / "vmlinux"
 
     @property
     def initrd(self) -> Path:

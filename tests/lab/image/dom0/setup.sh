@@ -16,12 +16,24 @@ mask=(
     systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-journal-flush.service
     systemd-udev-settle.service ssh.socket lvm2-monitor.service systemd-random-seed.service
     kmod-static-nodes.service modprobe@dm_mod.service
+    systemd-tmpfiles-setup-dev.service systemd-remount-fs.service systemd-sysctl.service
     proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount sys-fs-fuse-connections.mount
     sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount
     dev-mqueue.mount modprobe@configfs.service modprobe@drm.service modprobe@efi_pstore.service
     modprobe@fuse.service modprobe@loop.service
 )
 systemctl mask "${mask[@]}" > /dev/null 2>&1
+# Only the folders in /run and /tmp that something needs.
+find /usr/lib/tmpfiles.d -name '*.conf' ! -name drbd.conf ! -name lvm2.conf ! -name dbus.conf -delete
+printf 'd /run/lock 1777 root root\nq /tmp 1777 root root\n' > /etc/tmpfiles.d/lab.conf
+# Of the generators only the one that knows init scripts: xen and xendomains have no units.
+mkdir -p /etc/systemd/system-generators
+for generator in /usr/lib/systemd/system-generators/*; do
+    case $generator in
+        */systemd-sysv-generator) ;;
+        *) ln -s /dev/null "/etc/systemd/system-generators/${generator##*/}" ;;
+    esac
+done
 systemctl enable lab-host.service > /dev/null 2>&1
 systemctl set-default multi-user.target > /dev/null 2>&1
 rm -f /etc/ssh/ssh_host_*
