@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage mutation sim sim-pairs lab lab-faults lab-moves lab-down fuzz clean
+.PHONY: help demo test lint coverage mutation sim sim-pairs lab lab-faults lab-moves lab-down microbench fuzz clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,7 +31,7 @@ test: lint  ## All checks and tests, with a real move between two real Xen hosts
 
 coverage: $(STAMP)  ## All tests that need no lab, and the branches they must reach
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not lab"
+	$(BIN)/coverage run -m pytest -m "not lab and not slow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='reconciler/planning/*,reconciler/moves/*' --fail-under=100
 	$(BIN)/coverage report --fail-under=90
@@ -70,6 +70,9 @@ lab-moves: $(STAMP)  ## COUNT=50 moves in a row in the lab, the guest writing al
 
 lab-down: $(STAMP)  ## End the lab
 	$(BIN)/python -m tests.lab down
+
+microbench: $(STAMP)  ## How long the daemon's own work takes: plan, validate, a pass, commit to first command
+	$(BIN)/python -m pytest tests/microbench --benchmark-enable --benchmark-only $(if $(JSON),--benchmark-json=$(JSON))
 
 SECONDS ?= 600
 fuzz: $(STAMP)  ## Fuzz every parser and check of input, guided by coverage, each for SECONDS=600
