@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -102,6 +103,7 @@ def main() -> int:
     parser.add_argument("--rows", type=Path, default=SEEN)
     parser.add_argument("--out", type=Path, default=PAGE)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends lab and daemon as well
     faults = listed(given.faults, [fault.value for fault in Fault], "fault")
     names = listed(given.steps, sorted({cell.step for cell in all_cells()}), "step")
     done, bad, commit = {(row["recipe"], row["step"], row["fault"]) for row in read(given.rows)}, 0, version()
