@@ -51,6 +51,8 @@ SILENT = frozenset(
     {"source-resource-file-again", "connect", "cutover-ready", "target-runs", "target-runs-on"}
 )
 """Only look, in a move that nothing disturbs; what fails there fails in the step before or after."""
+NO_IMAGE = {"stream": frozenset({"source-image-removed", "target-image-removed"})}
+"""Have nothing to do in a move that makes no image."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def steps(name: str) -> tuple[str, ...]:
 
 def acting(name: str) -> tuple[str, ...]:
     """The steps at which a fault can be made."""
-    return tuple(step for step in steps(name) if step not in SILENT)
+    silent = SILENT | NO_IMAGE.get(name, frozenset())
+    return tuple(step for step in steps(name) if step not in silent)
 
 
 def rows(name: str) -> tuple[str, ...]:
