@@ -115,6 +115,7 @@ NORMAL: dict[str, Callable[[View], Any]] = {
     dm.SUSPENDED.name: lambda view: sorted(view.get(dm.SUSPENDED)),
     files.SAVED_AT_SHUTDOWN.name: lambda view: sorted(view.get(files.SAVED_AT_SHUTDOWN)),
     files.EPOCHS.name: lambda view: sorted(view.get(files.EPOCHS).items()),
+    files.lock_of("web1").name: lambda view: view.get(files.lock_of("web1")),
 }
 
 
@@ -190,6 +191,37 @@ def pivot(play: Play, sizes: dict[str, int]) -> None:
     play.see("xen1", *seen)
 
 
+def stream(play: Play, sizes: dict[str, int]) -> None:
+    """Memory into a paused copy over volumes that fail every request, and the copy here run on after that."""
+    names = [mapped("vg", disk) for disk in DISKS]
+    seen = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.lock_of("web1"))
+    play.do("xen1", xl.stream("web1", "root", play.addresses["xen2"], 300, False))  # no disks there: refused
+    for host in ("xen1", "xen2"):
+        play.see(host, *seen)
+    play.do("xen1", xl.unpause("web1"))
+    size = drbd.metadata_bytes(1)
+    for disk in DISKS:
+        play.do("xen2", lvm.create("vg", disk, sizes[disk], "xr.move.web1-1"))
+        play.do("xen2", lvm.create("vg", f"{disk}-drbdmd", size, "xr.move.web1-1"))
+    own = ask(play.runner, "xen2", (dm.TABLES,)).get(dm.TABLES)
+    for disk, name in zip(DISKS, names, strict=True):
+        place = dm.last_place(own[mapped("vg", f"{disk}-drbdmd")])
+        play.do("xen2", dm.create(f"xr-{name}", own[name]), *dm.swap(name, dm.stand_in(sizes[disk], place)))
+    play.do("xen2", *flip(False))
+    play.see("xen2", dm.TABLES, dm.SUSPENDED)
+    play.do("xen1", xl.stream("web1", "root", play.addresses["xen2"], 300, True))
+    for host in ("xen1", "xen2"):
+        play.see(host, *seen)
+    play.do("xen2", *(each for name in names for each in dm.swap(name, own[name])), xl.destroy("web1"))
+    play.do("xen1", xl.unpause("web1"))
+    for host in ("xen1", "xen2"):
+        play.see(host, *seen)
+    play.do("xen2", *(dm.remove(f"xr-{name}") for name in names))
+    play.do("xen2", *(lvm.remove("vg", name) for disk in DISKS for name in (disk, f"{disk}-drbdmd")))
+    play.do("xen2", files.remove(*(f"/etc/xen/disks/{disk}" for disk in DISKS)))
+    play.see("xen2", dm.TABLES, lvm.VOLUMES, files.LINKS)
+
+
 def run(play: Play, sizes: dict[str, int]) -> Transcript:
     """The seed procedure up to the target's restore, with the refusals on the way."""
     everything = (
@@ -203,6 +235,7 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
     play.do("xen1", drbd.copy_pages())
     play.see("xen1", drbd.COPIES)
     pivot(play, sizes)
+    stream(play, sizes)
     play.do("xen1", xl.unpause("nosuch"), xl.destroy("nosuch"), xl.restore_paused("/nosuch.img", 60))
     play.do(
         "xen1", lvm.create("vg", "web1-root", 4194304, "xr.x"), lvm.remove("vg", "nosuch"), drbd.up("nosuch")
