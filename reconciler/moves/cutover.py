@@ -41,9 +41,10 @@ class Ready(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         through = (lvm.VOLUMES, dm.TABLES) if order.pivots else ()
+        room = () if order.streams else (files.SPACE,)
         return {
             Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS, *through),
-            Side.TARGET: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.INFO, files.SPACE),
+            Side.TARGET: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.INFO, *room),
         }
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:

@@ -230,7 +230,8 @@ class SourceDestroyed(Step):
             return DONE
         running = seen is not None and seen.state is DomainState.RUNNING
         if still.state is DomainState.RUNNING:
-            text = f"{order.domain} is running on {views.source.host} as well"
+            where = "as well" if running else f"again, and not on {views.target.host}"
+            text = f"{order.domain} is running on {views.source.host} {where}"
             return Verdict(Mark.WRONG, text, two_runners=running)
         if still.state is not DomainState.PAUSED:
             return wait(f"{order.domain} is {still.state.value} on {views.source.host}")
