@@ -12,9 +12,6 @@ from reconciler.model.facts import DomainConfig, DomainSeen, View
 from reconciler.model.names import SUFFIXES
 
 TAG = re.compile(r"xr\.move\.(.+)-[0-9]+", re.DOTALL)
-CONFIG = re.compile(r"/etc/xen/([^/]+)\.cfg")
-IMAGE = re.compile(rf"{re.escape(files.STATE)}/images/([^/]+)/.+", re.DOTALL)
-RESOURCE_FILE = re.compile(rf"{re.escape(drbd.FOLDER)}/xr-([^/]+)\.res")
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,7 @@ def index(views: Mapping[str, View]) -> Index:
                         halves[seen.name.removesuffix(suffix)].append(f"{seen.name} on {host}")
             if view.knows(files.CONFIG_FILES):
                 for config_file in view.get(files.CONFIG_FILES).configs:
-                    if name := CONFIG.fullmatch(config_file):
-                        configs_on[name[1]].append(host)
+                    configs_on[_stem(config_file, ".cfg")].append(host)
         if view.knows(xl.CONFIGS):
             for config in view.get(xl.CONFIGS):
                 by_uuid[config.uuid].append((config.name, host))
@@ -86,12 +82,16 @@ def index(views: Mapping[str, View]) -> Index:
     return Index(views, tuple(silent), found, halves, configs_on, by_uuid, left, saved_on)
 
 
+def _stem(path: str, suffix: str) -> str:
+    """The name of a file without its folder and suffix."""
+    return path.rsplit("/", 1)[1].removesuffix(suffix)
+
+
 def _images(view: View) -> Iterator[tuple[str, str]]:
     if view.knows(files.IMAGES):
         images = view.get(files.IMAGES)
         for path in sorted(images):
-            if domain := IMAGE.fullmatch(path):
-                yield domain[1], f"the saved image {path}"
+            yield path.removeprefix(f"{files.STATE}/images/").partition("/")[0], f"the saved image {path}"
 
 
 def _drbd(view: View) -> Iterator[tuple[str, str]]:
@@ -102,8 +102,7 @@ def _drbd(view: View) -> Iterator[tuple[str, str]]:
                 yield resource.name.removeprefix("xr-"), text
     if view.knows(files.RESOURCE_FILES):
         for path in view.get(files.RESOURCE_FILES):
-            if domain := RESOURCE_FILE.fullmatch(path):
-                yield domain[1], path
+            yield _stem(path, ".res").removeprefix("xr-"), path
     if view.knows(lvm.VOLUMES):
         for volume in view.get(lvm.VOLUMES):
             for tag in sorted(volume.tags):

@@ -81,7 +81,7 @@ def test_a_frozen_domain_is_not_called_stopped() -> None:
 def test_what_belongs_to_another_domain_is_no_trace() -> None:
     there = changed(empty("xen1"), files.IMAGES, {IMAGE.replace("web1", "web1-b"): 9})
     there = changed(there, lvm.VOLUMES, (volume("x", tags=frozenset({"xr.move.web1-b-3", "own"})),))
-    there = changed(there, drbd.RESOURCES, (resource("xr-web1-b"),))
+    there = changed(there, drbd.RESOURCES, (resource("xr-web1-b"), resource("web1")))
     assert one(running("xen2"), there).kind is ItemKind.IN_PLACE
 
 
