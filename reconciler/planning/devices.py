@@ -39,8 +39,8 @@ def _meant(disk: MoveDisk, view: View) -> tuple[Numbers | None, str]:
     """Numbers, None for a volume that is not active, and name. `resolve_disk` has found the volume."""
     if disk.minor >= 0:
         return (drbd.MAJOR, disk.minor), disk.drbd
-    volumes = {(volume.group, volume.name): volume for volume in view.get(lvm.VOLUMES)}
-    volume = volumes[disk.source_group, disk.volume]
+    named = (v for v in view.get(lvm.VOLUMES) if (v.group, v.name) == (disk.source_group, disk.volume))
+    volume = next(named)
     return volume.major_minor, volume.path
 
 

@@ -15,6 +15,7 @@ from reconciler.model.placement import Host
 from reconciler.planning.index import Found
 
 MIB = 1024**2
+MAPPER = "/dev/mapper/"
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ class Rooms:
 
 def volume_of(link_target: str, view: View) -> Volume | None:
     """The volume that /dev/GROUP/NAME or /dev/mapper/GROUP-NAME stands for."""
-    for volume in view.get(lvm.VOLUMES):
-        if link_target in (volume.path, f"/dev/mapper/{mapped(volume.group, volume.name)}"):
-            return volume
-    return None
+    volumes = view.get(lvm.VOLUMES)
+    if link_target.startswith(MAPPER):
+        name = link_target.removeprefix(MAPPER)
+        return next((volume for volume in volumes if mapped(volume.group, volume.name) == name), None)
+    return next((volume for volume in volumes if volume.path == link_target), None)
 
 
 def resolve_disk(disk: DiskSeen, found: Found, view: View, target: Host) -> MoveDisk | str:
