@@ -120,6 +120,8 @@ class Cycle:
             )
             if refused is not None:
                 return Intent(self._last_good(), commit, (refused,))
+            if self.intent.desired is not None and self.intent.desired.commit == commit == in_force:
+                return Intent(self.intent.desired, commit)  # a commit never changes
             loaded = load(config.repository, commit, config.folder)
         except SourceError as error:
             return Intent(self._last_good(), None, trouble=str(error))

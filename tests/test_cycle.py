@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from reconciler.moves.recipe import START_STEPS
 from tests.moves.journeys import at, move
 
 ONE = move()
+HOSTS = ("xen1", "xen2")
 TWO = replace(ONE, domain="web2", uuid=ONE.uuid.replace("0", "1"))
 
 
@@ -171,3 +173,33 @@ def test_a_commit_puts_no_other_machine_in_a_hosts_place_inside_a_journey(cycle:
     cycle.meet()
     assert cycle._fleet.hosts["xen2"] == ONE.target
     assert cycle._fleet.hosts["xen3"] == other
+
+
+def test_a_commit_in_force_is_read_once_and_a_new_one_at_once(cycle: Cycle) -> None:
+    repository = cycle.config.repository
+    (repository / "desired").mkdir(parents=True)
+
+    def commit(host: str) -> None:
+        rows = "".join(
+            f"  {name}: {{address: {name}, replication_address: 10.9.9.{name[-1]}}}\n" for name in HOSTS
+        )
+        (repository / "desired" / "all.yaml").write_text(
+            f"hosts:\n{rows}domains:\n  web1: {{host: {host}}}\n"
+        )
+        for argv in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", host]):
+            who = ("-c", "user.name=operator", "-c", "user.email=operator@example.org")
+            subprocess.run(["git", *who, *argv], cwd=repository, check=True)
+
+    commit("xen1")
+    cycle.intent = cycle.read()
+    assert cycle.intent.desired is not None and cycle.intent.desired.domains["web1"].host == "xen1"
+    argv = ["git", "rev-parse", "HEAD:desired/all.yaml"]
+    blob = subprocess.run(argv, cwd=repository, check=True, capture_output=True, text=True).stdout.strip()
+    kept = repository / ".git" / "objects" / blob[:2] / blob[2:]
+    kept.rename(repository / "away")
+    assert cycle.read() == cycle.intent, "its files are asked for again"
+    (repository / "away").rename(kept)
+    commit("xen2")
+    cycle.intent = cycle.read()
+    assert cycle.intent.desired is not None and cycle.intent.desired.domains["web1"].host == "xen2"
+    assert cycle.intent.head == cycle.intent.desired.commit

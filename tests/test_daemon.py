@@ -25,6 +25,14 @@ class Address:
     replication_address: str
 
 
+def addresses(fleet: Handle) -> dict[str, Address]:
+    """Where simulated hosts are reached."""
+    return {
+        name: Address("127.0.0.1", port, fleet.world.hosts[name].replication_address)
+        for name, port in fleet.ports.items()
+    }
+
+
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Handle]:
     handle = start(tmp_path / "hosts", hosts=2, speed=20.0)
@@ -34,11 +42,7 @@ def fleet(tmp_path: Path) -> Iterator[Handle]:
 
 @pytest.fixture
 def site(fleet: Handle, tmp_path: Path) -> Iterator[Site]:
-    hosts = {
-        name: Address("127.0.0.1", port, fleet.world.hosts[name].replication_address)
-        for name, port in fleet.ports.items()
-    }
-    made = Site(tmp_path, hosts, fleet.key_file, fleet.known_hosts_file)
+    made = Site(tmp_path, addresses(fleet), fleet.key_file, fleet.known_hosts_file)
     yield made
     made.close()
 

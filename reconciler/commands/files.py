@@ -108,7 +108,7 @@ def parse_text(answer: Answer) -> str | None:
 
 
 def parse_lock(answer: Answer) -> bool:
-    """Whether somebody has it, from `flock -n -E 75`."""
+    """Whether somebody has it, from `flock --nonblock --conflict-exit-code 75`."""
     if answer.exit not in (0, HELD) or answer.stderr.strip():
         raise ParseError(f"flock exited {answer.exit}: {answer.stderr.strip()[:200]}")
     return answer.exit == HELD

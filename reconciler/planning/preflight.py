@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from reconciler.commands import drbd, files, lvm, xl
@@ -22,15 +22,18 @@ MAPPER = "/dev/mapper/"
 class Room:
     """What orders that are not carried out yet will take, so that two orders do not count on the same."""
 
-    minors: Set[int] = frozenset()
-    ports: Set[int] = frozenset()
+    minors: frozenset[int] = frozenset()
+    ports: frozenset[int] = frozenset()
     memory_mb: int = 0
     volume_bytes: int = 0
 
 
 class Rooms:
-    """What is taken so far. Memory and space count for one target; minors and ports are kept apart over all
-    hosts, and only by orders that are under way: those that wait get theirs when their turn comes."""
+    """What is taken so far.
+
+    Memory and space count for one target. Minors and ports are kept apart over all hosts, and only by orders
+    that are under way: those that wait get theirs when their turn comes.
+    """
 
     def __init__(self, under_way: Iterable[Order] = ()) -> None:
         self._minors: set[int] = set()
@@ -49,7 +52,9 @@ class Rooms:
             self._ports.add(order.port)
 
     def at(self, target: str) -> Room:
-        return Room(self._minors, self._ports, self._memory_mb[target], self._volume_bytes[target])
+        """What an order to this host must leave alone."""
+        minors, ports = frozenset(self._minors), frozenset(self._ports)
+        return Room(minors, ports, self._memory_mb[target], self._volume_bytes[target])
 
 
 def volume_of(link_target: str, view: View) -> Volume | None:

@@ -10,7 +10,7 @@ from reconciler.model.facts import Vbd, View
 from reconciler.model.placement import Desired, Domain, Host
 from reconciler.planning.planner import Situation
 
-from .site import HOSTS, config, empty, seen, situation, tables, volume
+from .site import config, empty, seen, situation, tables, volume
 
 PER_HOST = 50
 
@@ -18,8 +18,8 @@ PER_HOST = 50
 def crowd(domains: int, misplaced: int = 0) -> Situation:
     """`PER_HOST` domains on each host, all where they should be but the first `misplaced` of them."""
     names = [f"d{number:05}" for number in range(domains)]
-    hosts = {f"h{number:03}": Host(f"h{number:03}", f"10.0.{number}.1", f"10.9.{number}.1")
-             for number in range(max(2, -(-domains // PER_HOST)))}  # fmt: skip
+    numbers = range(max(2, -(-domains // PER_HOST)))
+    hosts = {f"h{n:03}": Host(f"h{n:03}", f"10.0.{n}.1", f"10.9.{n}.1") for n in numbers}
     rows, views, wanted = list(hosts), {}, {}
     for index, host in enumerate(hosts):
         here = names[index * PER_HOST : (index + 1) * PER_HOST]
@@ -58,5 +58,4 @@ def full(host: str, names: list[str]) -> View:
             frozenset(f"/etc/xen/auto/{name}.cfg" for name in names),
         ),
     }
-    assert HOSTS["xen1"].volume_group == "vg"
     return View(host, {**empty("xen1").facts, **{query.name: fact for query, fact in facts.items()}})

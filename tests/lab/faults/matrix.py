@@ -51,8 +51,6 @@ SILENT = frozenset(
     {"source-resource-file-again", "connect", "cutover-ready", "target-runs", "target-runs-on"}
 )
 """Only look, in a move that nothing disturbs; what fails there fails in the step before or after."""
-NO_IMAGE = {"stream": frozenset({"source-image-removed", "target-image-removed"})}
-"""Have nothing to do in a move that makes no image."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,8 @@ class Recipe:
     policy: str
     steps: tuple[Step, ...]
     phases: frozenset[Phase]
+    idle: frozenset[str] = frozenset()
+    """Steps that have nothing to do in it."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,10 @@ class Cell:
 
 RECIPES = {
     "stream": Recipe(
-        "{attach: pivot, cutover: stream, compression: zstd}", recipe.STREAM_MOVE, frozenset(Phase)
+        "{attach: pivot, cutover: stream, compression: zstd}",
+        recipe.STREAM_MOVE,
+        frozenset(Phase),
+        idle=frozenset({"source-image-removed", "target-image-removed"}),
     ),
     "store": Recipe("{attach: pivot, cutover: store}", recipe.PIVOT_MOVE, frozenset({Phase.CUTOVER})),
     "suspend": Recipe("{attach: suspend, cutover: store}", recipe.MOVE, frozenset()),
@@ -96,7 +99,7 @@ def steps(name: str) -> tuple[str, ...]:
 
 def acting(name: str) -> tuple[str, ...]:
     """The steps at which a fault can be made."""
-    silent = SILENT | NO_IMAGE.get(name, frozenset())
+    silent = SILENT | RECIPES[name].idle
     return tuple(step for step in steps(name) if step not in silent)
 
 

@@ -49,7 +49,7 @@ class Walk:
         return self.cells[0].fault
 
     def run(self) -> list[Row]:
-        """A row for every cell that was met; if a rule is broken, only the last one, which says which."""
+        """A row for every cell that was met; if something is wrong, only the last one, which says what."""
         began = time.monotonic()
         end, reason, detail, problems = NEVER, "", "", list[str]()
         try:
@@ -65,13 +65,14 @@ class Walk:
         for row in self.met[:-1]:
             row["end"] = end if end == MOVED else ON
         self.met[-1] |= {"end": end, "reason": reason, "detail": detail[:300]}
-        unexpected = []
         for row in self.met:
             row["took_s"] = round((time.monotonic() - began) / len(self.met))
-            allowed = expected(Cell(self.drive.recipe, str(row["step"]), self.fault))
-            if row["end"] != NEVER and row["end"] not in allowed:
-                unexpected.append(f"{row['step']} ended as {row['end']}")
-        self.met[-1]["problems"] = "; ".join([*unexpected, *problems])
+            if (
+                str(row["end"]) not in expected(Cell(self.drive.recipe, str(row["step"]), self.fault))
+                and row["end"] != NEVER
+            ):
+                problems.insert(0, f"{row['step']} ended as {row['end']}")
+        self.met[-1]["problems"] = "; ".join(problems)
         return self.met[-1:] if problems else self.met
 
     # -- on the way -----------------------------------------------------------------------------
