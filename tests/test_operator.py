@@ -10,7 +10,7 @@ from reconciler import mailbox
 from reconciler.model.request import Verb
 from reconciler.simulator.live import Handle
 from tests.site import Site, entry
-from tests.test_daemon import at, fleet, in_step, site
+from tests.test_daemon import at, fleet, in_step, link, site
 
 __all__ = ["fleet", "site"]
 
@@ -22,13 +22,6 @@ def answer(report: dict[str, Any], verb: str) -> dict[str, Any]:
 def resting(report: dict[str, Any]) -> bool:
     web1 = entry(report)
     return web1.get("state") == "held" and bool(web1.get("held_by_operator"))
-
-
-def link(fleet: Handle, bytes_per_s: float) -> None:
-    """How fast a sync goes: 1 MB/s leaves time for a person."""
-    with fleet.live.lock:
-        fleet.live.catch_up()
-        fleet.world.links["replication"].bytes_per_s = bytes_per_s
 
 
 def test_abort_in_the_sync_goes_back_and_the_domain_stays(site: Site, fleet: Handle) -> None:
@@ -94,6 +87,7 @@ def test_a_hold_stops_a_move_between_steps_and_resume_lets_it_go_on(site: Site, 
 def test_a_hold_in_the_freeze_lets_the_domain_run_first_and_after_go_abort_is_refused(
     site: Site, fleet: Handle
 ) -> None:
+    fleet.live.speed = 5.0  # the freeze takes more than a second, the report is looked at five times in each
     site.place(web1="xen2")
     site.start()
     site.wait("the freeze", in_step("cutover-stream", "source-demote", "target-drbd-down"), 60)
