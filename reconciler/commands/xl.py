@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from reconciler.commands import read
+from reconciler.commands import read, sender
 from reconciler.errors import ParseError
 from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import DiskSeen, DomainConfig, DomainSeen, DomainState, Query, Vbd, XenInfo
@@ -208,6 +209,30 @@ def stream(domain: str, user: str, address: str, timeout_s: float, compressed: b
     line = _STREAM.format(" zstd -1 -q |", "zstd -dqc") if compressed else _STREAM.format("", "cat")
     argv = ("sh", "-c", line, "stream", domain, f"{user}@{address}")
     return Command(argv, timeout_s=timeout_s, unit="stream")
+
+
+_SENDER = Path(sender.__file__).read_text(encoding="utf-8")
+_SUSPENDED = re.compile(re.escape(sender.SUSPENDED).replace(re.escape("{:.3f}"), r"(\d{1,9}\.\d{3})"))
+
+
+def migrate(domain: str, user: str, address: str, timeout_s: float) -> Command:
+    """Send the memory of the running domain, suspend it for the rest, and leave it paused on both hosts.
+
+    `sender.py` says how. On failure xl resumes the guest here by itself (lab).
+    """
+    argv = ("python3", "-I", "-", domain, f"{user}@{address}")
+    return Command(argv, stdin=_SENDER, timeout_s=timeout_s, unit="migrate")
+
+
+def suspended_s(said: str) -> float | None:
+    """How long a domain was suspended before `migrate` ended, in seconds; None if it did not say."""
+    found = _SUSPENDED.search(said)
+    return float(found[1]) if found else None
+
+
+def incoming(domain: str) -> str:
+    """What xl calls a copy of a domain that is being received."""
+    return f"{domain}--incoming"
 
 
 def save(domain: str, image: str, timeout_s: float) -> Command:

@@ -214,6 +214,7 @@ def _told(host: str, command: Command, outcome: Outcome) -> dict[str, Any]:
     match outcome:
         case Answer():
             row |= {"exit": outcome.exit, "duration_s": outcome.duration_s, "stderr": outcome.stderr[-2000:]}
+            row |= {"stdout": outcome.stdout[-200:]} if outcome.stdout else {}
         case NoAnswer(reason=reason):
             row |= {"no_answer": reason}
         case Skipped():

@@ -167,7 +167,12 @@ class Order:
     @property
     def streams(self) -> bool:
         """Whether memory goes straight into the target's copy; the source's stays there, paused, until GO."""
-        return self.cutover is Cutover.STREAM
+        return self.cutover in (Cutover.STREAM, Cutover.LIVE)
+
+    @property
+    def live(self) -> bool:
+        """Whether memory goes while the domain runs: it is suspended for what is left only."""
+        return self.cutover is Cutover.LIVE
 
     def under_drbd(self, disk: MoveDisk, side: Side) -> str:
         """The device that a side's DRBD stands on."""

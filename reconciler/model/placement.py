@@ -16,9 +16,11 @@ class Attach(enum.Enum):
 
 
 class Cutover(enum.Enum):
-    """How the domain changes sides: its memory straight into the target's copy, or through a file."""
+    """How the domain changes sides: its memory straight into the target's copy, most of it while the domain
+    runs (`live`) or all of it once it is suspended (`stream`), or through a file."""
 
     AUTO = "auto"
+    LIVE = "live"
     STREAM = "stream"
     STORE = "store"
 

@@ -9,9 +9,8 @@ from reconciler.moves import recipe
 from reconciler.moves.attach import ATTACH_SUSPEND
 from reconciler.moves.back_source import SourceAutostart
 from reconciler.moves.back_target import TargetDestroyed
-from reconciler.moves.cutover import CUTOVER_SUSPEND, GO
+from reconciler.moves.cutover import GO, stops
 from reconciler.moves.settle import SourceDown
-from reconciler.moves.stream import STREAM
 
 ATTACH_DROP_IMAGE = "attach-drop-image"
 UNTOUCHABLE = frozenset({Reason.TWO_RUNNERS, Reason.STALE_EPOCH, Reason.DISKS, Reason.REWOUND})
@@ -65,7 +64,7 @@ def may_rest(order: Order, progress: Progress) -> bool:
     if way is Direction.BACK:
         return index > _place(order, way, SourceAutostart.name)
     attach = () if order.pivots else ((ATTACH_SUSPEND, ATTACH_DROP_IMAGE),)
-    for first, after in (*attach, (STREAM if order.streams else CUTOVER_SUSPEND, SourceDown.name)):
+    for first, after in (*attach, (stops(order), SourceDown.name)):
         if _place(order, way, first) <= index < _place(order, way, after):
             return index == _place(order, way, first) and first not in progress.tried
     return True

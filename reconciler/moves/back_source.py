@@ -173,7 +173,7 @@ class SourceRuns(Step):
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         if COPIES & progress.tried:
-            other = look.domain(views.target, order)
+            other = look.copy(views.target, order)
             if not guards.passed("back-target-gone", other is None):
                 assert other is not None
                 both = other.state is DomainState.RUNNING

@@ -29,7 +29,7 @@ class TargetDestroyed(Step):
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         if not COPIES & progress.tried:
             return DONE
-        seen = look.domain(views.target, order)
+        seen = look.copy(views.target, order)
         if seen is None:
             provably = GO not in progress.tried or self.name in progress.tried
             return DONE if guards.passed("back-ran-there", provably) else ran_there(order)
@@ -40,7 +40,8 @@ class TargetDestroyed(Step):
         return wrong(f"{order.domain} is {seen.state.value} on {order.target.name} and may have run there")
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, (xl.destroy(order.domain),)),)
+        seen = look.copy(views.target, order)
+        return (Action(Side.TARGET, (xl.destroy(seen.name if seen else order.domain),)),)
 
 
 class TargetDetached(Step):
@@ -110,10 +111,10 @@ class TargetCleaned(Step):
         return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        seen = look.domain(views.target, order)
+        seen = look.copy(views.target, order)
         if seen is not None:
             return wrong(
-                f"{order.domain} is {seen.state.value} on {order.target.name}; nothing is removed there"
+                f"{seen.name} is {seen.state.value} on {order.target.name}; nothing is removed there"
             )
         return READY if self._commands(order, progress, views) else DONE
 

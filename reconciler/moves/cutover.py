@@ -29,8 +29,15 @@ from reconciler.moves.step import (
 GO = "go"
 CUTOVER_SUSPEND = "cutover-suspend"
 TARGET_RESTORE = "target-restore"
-COPIES = frozenset({TARGET_RESTORE, stream.STREAM})
+COPIES = frozenset({TARGET_RESTORE, stream.STREAM, stream.LIVE})
 """Steps that make the target's copy: before they were tried there is none."""
+
+
+def stops(order: Order) -> str:
+    """The step of the cutover in which the domain is suspended."""
+    if order.streams:
+        return stream.LIVE if order.live else stream.STREAM
+    return CUTOVER_SUSPEND
 
 
 class Ready(Step):
@@ -311,13 +318,11 @@ STEPS: tuple[Step, ...] = (
     RestorePaused(TARGET_RESTORE, Phase.CUTOVER, Side.TARGET, look.CUTOVER_IMAGE, on_drbd=False),
     Go(),
 )
-STREAM_STEPS: tuple[Step, ...] = (
+_TO_STREAM: tuple[Step, ...] = (
     Ready(),
     SourceAutostartOff(),
     Flip("target-flip", Phase.CUTOVER, Side.TARGET, to_drbd=False),
-    stream.Stream(),
-    Demote(),
-    TargetDown(),
-    stream.TargetOpen(),
-    Go(),
 )
+_STREAMED: tuple[Step, ...] = (Demote(), TargetDown(), stream.TargetOpen(), Go())
+STREAM_STEPS: tuple[Step, ...] = (*_TO_STREAM, stream.Stream(), *_STREAMED)
+LIVE_STEPS: tuple[Step, ...] = (*_TO_STREAM, stream.Live(), *_STREAMED)

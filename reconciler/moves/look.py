@@ -35,6 +35,13 @@ def domain(view: View, order: Order) -> DomainSeen | None:
     return next((seen for seen in view.get(xl.DOMAINS) if seen.name == order.domain), None)
 
 
+def copy(view: View, order: Order) -> DomainSeen | None:
+    """The domain under its own name or, moved live, under the one that a copy has while xl receives it."""
+    names = (order.domain, xl.incoming(order.domain)) if order.live else (order.domain,)
+    found = {seen.name: seen for seen in view.get(xl.DOMAINS)}
+    return next((found[name] for name in names if name in found), None)
+
+
 def resource(view: View, order: Order) -> DrbdResource | None:
     return next((found for found in view.get(drbd.RESOURCES) if found.name == order.resource), None)
 

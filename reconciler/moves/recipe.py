@@ -14,6 +14,12 @@ STREAM_MOVE: tuple[Step, ...] = (
     *cutover.STREAM_STEPS,
     *settle.STREAM_STEPS,
 )
+LIVE_MOVE: tuple[Step, ...] = (
+    *attach.PIVOT_STEPS,
+    *mirror.STREAM_STEPS,
+    *cutover.LIVE_STEPS,
+    *settle.STREAM_STEPS,
+)
 PROVISION: tuple[Step, ...] = (attach.TakeEpoch(), *provision.STEPS)
 START_STEPS = frozenset({cutover.GO, provision.START})
 """Steps that start the domain on the target: once tried, only the target's own word decides."""
@@ -24,7 +30,7 @@ def steps(order: Order, direction: Direction) -> tuple[Step, ...]:
     match order.kind, direction:
         case Kind.MOVE, Direction.FORWARD:
             if order.streams:
-                return STREAM_MOVE
+                return LIVE_MOVE if order.live else STREAM_MOVE
             return PIVOT_MOVE if order.pivots else MOVE
         case Kind.MOVE, Direction.BACK:
             return back.PIVOT_STEPS if order.pivots else back.STEPS

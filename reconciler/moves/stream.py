@@ -1,4 +1,7 @@
-"""Cutover by stream: the guest's memory goes straight into a paused copy on the target; no image is made.
+"""Cutover by stream or live: the guest's memory goes straight into a paused copy on the target; no image is made.
+
+By stream the guest is suspended first; live, most of its memory goes while it runs, and it is suspended for what it
+has changed meanwhile. Both end alike, and everything behind that is the same.
 
 Both copies are paused then, and the source's is the authority: going back only lets it run again. The
 target's copy has its volumes open, and they fail every request until DRBD has changed sides:
@@ -22,6 +25,7 @@ from reconciler.moves import guards, look, pivot
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
 STREAM = "cutover-stream"
+LIVE = "cutover-live"
 
 
 def extents(disk: MoveDisk, view: View) -> dm.Lines:
@@ -108,17 +112,17 @@ class Stream(Step):
             return wrong(f"{where} is not there any more")
         match here.state:
             case DomainState.RUNNING:
-                return self._before(order, views, here, there)
+                return self._before(order, progress, views, here)
             case DomainState.PAUSED if self.name in progress.tried:
                 return self._after(order, views, there)
             case DomainState.SHUTDOWN | DomainState.DYING:
                 return wait(f"{where} is {here.state.value}")
         return wrong(f"{where} is {here.state.value}; only a running domain is suspended")
 
-    def _before(self, order: Order, views: Views, here: DomainSeen, there: DomainSeen | None) -> Verdict:
-        if there is not None:
-            if views.source.get(files.lock_of(order.domain)):
-                return on_its_way(order)
+    def _before(self, order: Order, progress: Progress, views: Views, here: DomainSeen) -> Verdict:
+        if self.name in progress.tried and views.source.get(files.lock_of(order.domain)):
+            return on_its_way(order)
+        if look.copy(views.target, order) is not None:
             return wrong(
                 f"{order.domain} runs on {views.source.host}, and {views.target.host} has a copy of it"
             )
@@ -153,6 +157,17 @@ class Stream(Step):
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.suspend_timeout_s + order.policy.ship_timeout_s
+
+
+class Live(Stream):
+    """As after Stream; the domain ran on while most of its memory was sent."""
+
+    name = LIVE
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        target, limit_s = order.target, self.deadline_s(order)
+        send = xl.migrate(order.domain, target.user, target.replication_address, limit_s)
+        return (Action(Side.SOURCE, (send,)),)
 
 
 def on_its_way(order: Order) -> Verdict:

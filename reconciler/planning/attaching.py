@@ -55,6 +55,9 @@ def no_stream(attach: Attach, disks: Sequence[MoveDisk], view: View) -> str:
     return next((why_not for disk in disks if (why_not := _no_lower(disk, Side.TARGET, view))), "")
 
 
+NOT_COMPRESSED = "what is sent while the domain runs is not compressed"
+
+
 @dataclass(frozen=True)
 class Ways:
     """What was chosen, what a policy asks for in vain, and why it is not a faster one where that was free."""
@@ -75,11 +78,18 @@ def choose(policy: Policy, found: Found, disks: Sequence[MoveDisk], source: View
     elif attach is Attach.PIVOT and why_not:
         problems.append(f"policy wants attach: pivot, but {why_not}")
     cutover, why_not = policy.cutover, no_stream(attach, disks, target)
-    if cutover is Cutover.AUTO:
-        cutover = Cutover.STORE if why_not else Cutover.STREAM
-        remarks += [f"changes hosts through a saved image, as {why_not}"] if why_not else []
-    elif cutover is Cutover.STREAM and why_not:
-        problems.append(f"policy wants cutover: stream, but {why_not}")
+    compressed = policy.compression is not Compression.NONE
+    if cutover is Cutover.AUTO and why_not:
+        cutover = Cutover.STORE
+        remarks.append(f"changes hosts through a saved image, as {why_not}")
+    elif cutover is Cutover.AUTO:
+        cutover = Cutover.STREAM if compressed else Cutover.LIVE
+        remarks += [f"is suspended while its memory is sent, as {NOT_COMPRESSED}"] if compressed else []
+    elif cutover is not Cutover.STORE and why_not:
+        problems.append(f"policy wants cutover: {cutover.value}, but {why_not}")
+    if cutover is Cutover.LIVE and compressed:
+        wanted = f"cutover: live and compression: {policy.compression.value}"
+        problems.append(f"policy wants {wanted}, but {NOT_COMPRESSED}")
     if cutover is Cutover.STREAM and policy.compression is Compression.ZSTD:
         without = [view.host for view in (source, target) if "zstd" not in view.get(files.PROGRAMS)]
         problems += [f"policy wants compression: zstd, but {host} has no /usr/bin/zstd" for host in without]

@@ -1,8 +1,9 @@
 """How long each step, phase and freeze of a journey took, read from its journal. Pure.
 
 A freeze runs from the intent to suspend the domain to the answer of the command that set it running
-again. Where that answer was never recorded (the daemon was killed, the reply was lost) its end is the
-moment the domain was next seen running, and the freeze is not `exact`: it may have been shorter.
+again. A domain that is moved live runs on for most of that command, which says in the end how long it was
+suspended by then. Where an answer was never recorded (the daemon was killed, the reply was lost) the freeze ends at
+the moment the domain was next seen running, or begins with the intent, and is not `exact`: it may have been shorter.
 Moments are wall time; a clock set back in between makes a duration 0, never negative.
 """
 
@@ -14,6 +15,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reconciler.commands import xl
 from reconciler.model.move import Direction, Kind, Order, Phase, Prediction, Status
 from reconciler.moves import recipe
 from reconciler.moves.journal import Event, EventKind, Record
@@ -138,23 +140,26 @@ def _freezes(record: Record, events: Sequence[Event]) -> tuple[Freeze, ...]:
     known = _known(record.order)
     prediction = record.order.prediction
     found: list[Freeze] = []
-    suspended: tuple[datetime.datetime, Phase] | None = None
+    suspended: tuple[datetime.datetime, Phase, bool] | None = None
     for event in events:
         step = known.get(event.step)
         if step is None:
             continue
         if step.freeze_begins:
             if event.kind is EventKind.INTENT:
-                suspended = (event.at, step.phase)
+                suspended = (event.at, step.phase, not record.order.live)
             elif event.kind is EventKind.OUTCOME and _never_started(event):
                 suspended = None
+            elif event.kind is EventKind.OUTCOME and (told_s := _suspended_s(event)) is not None:
+                suspended = (event.at - datetime.timedelta(seconds=told_s), step.phase, True)
         elif suspended is not None and (step.freeze_ends or step.phase is Phase.SETTLE):
             # Settle begins only once the target was seen running, whatever way led there.
             answered = step.freeze_ends and event.kind is EventKind.OUTCOME and _all_succeeded(event)
             if answered or event.kind in (EventKind.DONE, EventKind.ENDED) or step.phase is Phase.SETTLE:
                 kind = _kind(suspended[1], Direction(event.direction))
                 predicted_s = _predicted_s(prediction, kind)
-                found.append(Freeze(suspended[0], event.at, kind, predicted_s, exact=answered))
+                exact = answered and suspended[2]
+                found.append(Freeze(suspended[0], event.at, kind, predicted_s, exact))
                 suspended = None
     if suspended is not None:
         kind = _kind(suspended[1], record.progress.direction)
@@ -166,6 +171,12 @@ def _never_started(event: Event) -> bool:
     """Whether the last command, which suspends, was not run: the host refused or one before it failed."""
     rows = event.detail.get("commands") or [{}]
     return "skipped" in rows[-1]
+
+
+def _suspended_s(event: Event) -> float | None:
+    """How long a domain that was moved live had been suspended when the command ended."""
+    rows = event.detail.get("commands") or [{}]
+    return xl.suspended_s(rows[-1].get("stdout", ""))
 
 
 def _all_succeeded(event: Event) -> bool:

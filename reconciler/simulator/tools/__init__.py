@@ -13,6 +13,7 @@ from reconciler.simulator.tools import (
     files,
     finding,
     lvm,
+    migrating,
     mounting,
     shell,
     system,
@@ -59,6 +60,7 @@ TOOLS: dict[str, Tool] = {
     "uname": system.uname,
     "udevadm": system.udevadm,
     "blockdev": system.blockdev,
+    "python3": migrating.main,
     "scp": transfer.scp,
     "ssh": transfer.ssh,
 }

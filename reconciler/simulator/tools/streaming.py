@@ -38,7 +38,7 @@ def stream(host: SimHost, name: str, destination: str, through: str) -> Steps:
         yield from check_memory(other, there)
         yield from _send(host, other, domain, there)
         domain.pauses, domain.suspended = 1, False
-        yield from _arrive(host, other, domain, there)
+        yield from arrive(host, other, domain, there)
     except Fail as fail:
         said = SAID
         if host.domains.get(domain.domid) is domain and domain.suspended:
@@ -53,7 +53,7 @@ def stream(host: SimHost, name: str, destination: str, through: str) -> Steps:
 
 def _send(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps:
     for _ in range(PIECES - 1):
-        yield from _arrive(host, other, domain, there)
+        yield from arrive(host, other, domain, there)
         if host.domains.get(domain.domid) is not domain:
             raise Fail(1, "the domain is gone")
     if domain.memory_mib > domain.config["b_info"]["target_memkb"] // 1024 + 1:
@@ -61,7 +61,7 @@ def _send(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps
     return Result()
 
 
-def _arrive(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps:
+def arrive(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps:
     """One piece of the memory."""
     rate = host.world.rate(host.replication_address, other.replication_address)
     yield (domain.memory_mib << 20) / rate / PIECES

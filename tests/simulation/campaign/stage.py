@@ -69,6 +69,7 @@ TURNS = (
 )
 PIVOT_TURNS = ("ship", "go")
 STREAM_TURNS = ("source-drbd-up", "source-pivot", "sync", "cutover-stream", "target-open", "go")
+LIVE_TURNS = ("cutover-live", "go")
 SCENARIOS = {
     scenario.name: scenario
     for scenario in (
@@ -86,6 +87,11 @@ SCENARIOS = {
         ),
         Scenario(
             "stream-back-unpause-fails", unpause_fails=True, attach=Attach.PIVOT, cutover=Cutover.STREAM
+        ),
+        Scenario("live", begins_at="cutover-live", attach=Attach.PIVOT, cutover=Cutover.LIVE),
+        *(
+            Scenario(f"live-back-{step}", turn_at=step, attach=Attach.PIVOT, cutover=Cutover.LIVE)
+            for step in LIVE_TURNS
         ),
         Scenario("pivot", begins_at="cutover-ready", attach=Attach.PIVOT),
         *(Scenario(f"pivot-back-{step}", turn_at=step, attach=Attach.PIVOT) for step in PIVOT_TURNS),
