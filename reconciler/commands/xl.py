@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from reconciler.commands import read, sender
+from reconciler.commands import read
 from reconciler.errors import ParseError
 from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import DiskSeen, DomainConfig, DomainSeen, DomainState, Query, Vbd, XenInfo
@@ -211,14 +211,14 @@ def stream(domain: str, user: str, address: str, timeout_s: float, compressed: b
     return Command(argv, timeout_s=timeout_s, unit="stream")
 
 
-_SENDER = Path(sender.__file__).read_text(encoding="utf-8")
-_SUSPENDED = re.compile(re.escape(sender.SUSPENDED).replace(re.escape("{:.3f}"), r"(\d{1,9}\.\d{3})"))
+_SENDER = (Path(__file__).parents[1] / "execution" / "sender.py").read_text(encoding="utf-8")
+_SUSPENDED = re.compile(r"^suspended for (\d{1,9}\.\d{3}) s$", re.MULTILINE | re.ASCII)
 
 
 def migrate(domain: str, user: str, address: str, timeout_s: float) -> Command:
     """Send the memory of the running domain, suspend it for the rest, and leave it paused on both hosts.
 
-    `sender.py` says how. On failure xl resumes the guest here by itself (lab).
+    `execution/sender.py` says how. On failure xl resumes the guest here by itself (lab).
     """
     argv = ("python3", "-I", "-", domain, f"{user}@{address}")
     return Command(argv, stdin=_SENDER, timeout_s=timeout_s, unit="migrate")

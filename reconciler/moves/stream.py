@@ -1,7 +1,7 @@
-"""Cutover by stream or live: the guest's memory goes straight into a paused copy on the target; no image is made.
+"""Cutover by stream or live: the guest's memory goes straight into a paused copy on the target.
 
-By stream the guest is suspended first; live, most of its memory goes while it runs, and it is suspended for what it
-has changed meanwhile. Both end alike, and everything behind that is the same.
+By stream the guest is suspended first; live, most of its memory goes while it runs, and it is suspended for
+what it has changed meanwhile. Both end alike, and everything behind that is the same.
 
 Both copies are paused then, and the source's is the authority: going back only lets it run again. The
 target's copy has its volumes open, and they fail every request until DRBD has changed sides:

@@ -1,9 +1,10 @@
 """How long each step, phase and freeze of a journey took, read from its journal. Pure.
 
 A freeze runs from the intent to suspend the domain to the answer of the command that set it running
-again. A domain that is moved live runs on for most of that command, which says in the end how long it was
-suspended by then. Where an answer was never recorded (the daemon was killed, the reply was lost) the freeze ends at
-the moment the domain was next seen running, or begins with the intent, and is not `exact`: it may have been shorter.
+again. A domain that is moved live runs on for most of the first one, which says in the end how long the
+domain was suspended by then. Where an answer was never recorded (the daemon was killed, the reply was lost)
+a freeze begins with the intent, or ends at the moment the domain was next seen running, and is not `exact`:
+it may have been shorter.
 Moments are wall time; a clock set back in between makes a duration 0, never negative.
 """
 

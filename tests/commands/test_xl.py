@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.commands import xl
 from reconciler.errors import ParseError
+from reconciler.execution import sender
 from reconciler.model.command import Answer
 from reconciler.model.facts import DiskSeen, DomainState
 from tests.commands.captured import answer, cuts, names
@@ -27,6 +28,13 @@ SHORT = [name for name in LISTS if "long" not in name and "domain" not in name]
 def test_list(name: str, state: DomainState, cpu_s: float) -> None:
     (seen,) = xl.parse_list(answer(name))
     assert (seen.name, seen.state, seen.cpu_s, seen.memory_mb, seen.vcpus) == ("web1", state, cpu_s, 96, 1)
+
+
+def test_how_long_a_domain_was_suspended() -> None:
+    assert xl.suspended_s(sender.SUSPENDED.format(12.3456)) == 12.346
+    assert xl.suspended_s("x\nsuspended for 0.500 s\n") == 0.5
+    for said in ("", "suspended for 1 s", "suspended for -1.000 s"):
+        assert xl.suspended_s(said) is None
 
 
 def test_list_without_domains() -> None:

@@ -212,6 +212,10 @@ def stream(play: Play, sizes: dict[str, int]) -> None:
     play.do("xen1", xl.stream("web1", "root", play.addresses["xen2"], 300, True))
     for host in ("xen1", "xen2"):
         play.see(host, *seen)
+    play.do("xen2", xl.destroy("web1"))
+    play.do("xen1", xl.unpause("web1"), xl.migrate("web1", "root", play.addresses["xen2"], 300))
+    for host in ("xen1", "xen2"):
+        play.see(host, *seen)
     play.do("xen2", *(each for name in names for each in dm.swap(name, own[name])), xl.destroy("web1"))
     play.do("xen1", xl.unpause("web1"))
     for host in ("xen1", "xen2"):

@@ -26,8 +26,13 @@ def pivot_move(**changes: Any) -> Order:
 
 
 def stream_move(**changes: Any) -> Order:
-    """What a plan makes of it unless told otherwise."""
+    """One that suspends it while its memory is sent."""
     return pivot_move(cutover=Cutover.STREAM, **changes)
+
+
+def live_move(**changes: Any) -> Order:
+    """What a plan makes of it unless told otherwise."""
+    return pivot_move(cutover=Cutover.LIVE, **changes)
 
 
 def provision() -> Order:

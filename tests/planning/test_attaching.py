@@ -142,11 +142,11 @@ def test_a_name_too_long_for_a_second_device_on_the_target() -> None:
 
 
 AUTO, PIVOT, SUSPEND = Attach.AUTO, Attach.PIVOT, Attach.SUSPEND
-FREE, STREAM, STORE = Cutover.AUTO, Cutover.STREAM, Cutover.STORE
+FREE, LIVE, STREAM, STORE = Cutover.AUTO, Cutover.LIVE, Cutover.STREAM, Cutover.STORE
 NO_PIVOT, NO_STREAM = f"policy wants attach: pivot, but {THERE}", "policy wants cutover: stream, but "
 SLOW_ATTACH, SLOW_CUTOVER = f"is suspended to attach, as {THERE}", "changes hosts through a saved image, as "
 CHOICES = {  # wanted, what speaks against each: what is chosen, what the policy wants in vain, remarks
-    (AUTO, FREE, "", ""): (PIVOT, STREAM, [], []),
+    (AUTO, FREE, "", ""): (PIVOT, LIVE, [], []),
     (AUTO, FREE, "", THERE_TOO): (PIVOT, STORE, [], [SLOW_CUTOVER + THERE_TOO]),
     (AUTO, FREE, THERE, ""): (SUSPEND, STORE, [], [SLOW_ATTACH, SLOW_CUTOVER + SUSPENDED]),
     (AUTO, FREE, THERE, THERE_TOO): (SUSPEND, STORE, [], [SLOW_ATTACH, SLOW_CUTOVER + SUSPENDED]),
@@ -158,9 +158,9 @@ CHOICES = {  # wanted, what speaks against each: what is chosen, what the policy
     (AUTO, STORE, "", THERE_TOO): (PIVOT, STORE, [], []),
     (AUTO, STORE, THERE, ""): (SUSPEND, STORE, [], [SLOW_ATTACH]),
     (AUTO, STORE, THERE, THERE_TOO): (SUSPEND, STORE, [], [SLOW_ATTACH]),
-    (PIVOT, FREE, "", ""): (PIVOT, STREAM, [], []),
+    (PIVOT, FREE, "", ""): (PIVOT, LIVE, [], []),
     (PIVOT, FREE, "", THERE_TOO): (PIVOT, STORE, [], [SLOW_CUTOVER + THERE_TOO]),
-    (PIVOT, FREE, THERE, ""): (PIVOT, STREAM, [NO_PIVOT], []),
+    (PIVOT, FREE, THERE, ""): (PIVOT, LIVE, [NO_PIVOT], []),
     (PIVOT, FREE, THERE, THERE_TOO): (PIVOT, STORE, [NO_PIVOT], [SLOW_CUTOVER + THERE_TOO]),
     (PIVOT, STREAM, "", ""): (PIVOT, STREAM, [], []),
     (PIVOT, STREAM, "", THERE_TOO): (PIVOT, STREAM, [NO_STREAM + THERE_TOO], []),
@@ -182,6 +182,11 @@ CHOICES = {  # wanted, what speaks against each: what is chosen, what the policy
     (SUSPEND, STORE, "", THERE_TOO): (SUSPEND, STORE, [], []),
     (SUSPEND, STORE, THERE, ""): (SUSPEND, STORE, [], []),
     (SUSPEND, STORE, THERE, THERE_TOO): (SUSPEND, STORE, [], []),
+}
+CHOICES |= {  # who wants it live gets it, or is told the same
+    (attach, LIVE, *against): (chosen, LIVE, [text.replace("stream", "live") for text in problems], remarks)
+    for (attach, cutover, *against), (chosen, _, problems, remarks) in CHOICES.items()
+    if cutover is STREAM
 }
 
 
@@ -212,9 +217,11 @@ def test_what_the_plan_makes_of_every_choice(given: tuple[Attach, Cutover, str, 
     assert item.order is not None
     assert (item.kind, item.why, item.notes) == (ItemKind.MOVE, "", tuple(remarks))
     assert (item.order.attach, item.order.cutover) == (attach, cutover)
-    assert (item.order.pivots, item.order.streams) == (attach is PIVOT, cutover is STREAM)
+    assert (item.order.pivots, item.order.streams) == (attach is PIVOT, cutover in (LIVE, STREAM))
+    assert item.order.live is (cutover is LIVE)
 
 
+NOT_LIVE = "is suspended while its memory is sent, as what is sent while the domain runs is not compressed"
 BY_ZSTD = Policy(compression=Compression.ZSTD)
 
 
@@ -235,13 +242,20 @@ def test_both_hosts_need_what_compresses(here: bool, there: bool, problems: tupl
 
     source, target = program(running(), here), program(empty("xen2"), there)
     told = tuple(f"policy wants compression: zstd, but {host} has no /usr/bin/zstd" for host in problems)
-    assert choose(BY_ZSTD, FOUND, ALL, source, target) == Ways(PIVOT, STREAM, told, ())
-    assert choose(Policy(), FOUND, ALL, source, target) == Ways(PIVOT, STREAM, (), ())
+    assert choose(BY_ZSTD, FOUND, ALL, source, target) == Ways(PIVOT, STREAM, told, (NOT_LIVE,))
+    assert choose(Policy(), FOUND, ALL, source, target) == Ways(PIVOT, LIVE, (), ())
     for cutover in (Policy(cutover=STORE), Policy(SUSPEND)):
         wanted = replace(cutover, compression=Compression.ZSTD)
         assert choose(wanted, FOUND, ALL, source, target).problems == ()
     item = one(situation(source, target, wanted=(Domain("web1", "xen2", policy=BY_ZSTD),)))
     assert (item.kind, item.why) == (ItemKind.REFUSED if told else ItemKind.MOVE, "; ".join(told))
+
+
+def test_what_is_sent_live_is_not_compressed() -> None:
+    found = choose(replace(BY_ZSTD, cutover=LIVE), FOUND, ALL, *hosts("", ""))
+    why = "what is sent while the domain runs is not compressed"
+    told = f"policy wants cutover: live and compression: zstd, but {why}"
+    assert found == Ways(PIVOT, LIVE, (told,), ())
 
 
 def test_hosts_that_do_not_tell_their_programs() -> None:

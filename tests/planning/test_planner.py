@@ -363,7 +363,20 @@ def test_predictions_learn() -> None:
         assert pivot == replace(learned if given else guessed, freeze_attach_s=0.0)
     streams = [replace(sample, attach_s=None, cutover_s=1.0, cutover=Cutover.STREAM)]
     for given, freeze_s in (([], 4.56), (samples, 4.56), (streams, 1.0), ([*samples, *streams], 1.0)):
-        stream = one(situation(running(), samples=given)).prediction
+        wanted = (Domain("web1", "xen2", policy=Policy(cutover=Cutover.STREAM)),)
+        stream = one(situation(running(), wanted=wanted, samples=given)).prediction
         assert stream is not None
         assert (stream.freeze_attach_s, stream.freeze_cutover_s) == (0.0, freeze_s)
         assert stream.learned == len(given)
+
+
+def test_a_live_freeze_does_not_grow_with_memory() -> None:
+    sample = Sample(1024 * 1024**2, 10.0, 64, None, 1.5, Cutover.LIVE)
+    for given, freeze_s in (
+        ([], 2.0),
+        ([sample], 1.5),
+        ([sample, replace(sample, cutover=Cutover.STREAM)], 1.5),
+    ):
+        live = one(situation(running(), samples=given)).prediction
+        assert live is not None
+        assert (live.freeze_attach_s, live.freeze_cutover_s) == (0.0, freeze_s)

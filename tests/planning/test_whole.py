@@ -49,8 +49,8 @@ def lot(move_id: str) -> int:
 @pytest.mark.parametrize(
     ("policy", "attach", "cutover", "freezes_s"),
     [
-        (Policy(max_freeze_s=60), Attach.PIVOT, Cutover.STREAM, (0.0, 4.56)),
-        (Policy(Attach.PIVOT), Attach.PIVOT, Cutover.STREAM, (0.0, 4.56)),
+        (Policy(max_freeze_s=60), Attach.PIVOT, Cutover.LIVE, (0.0, 2.0)),
+        (Policy(Attach.PIVOT), Attach.PIVOT, Cutover.LIVE, (0.0, 2.0)),
         (Policy(cutover=Cutover.STREAM), Attach.PIVOT, Cutover.STREAM, (0.0, 4.56)),
         (Policy(cutover=Cutover.STORE), Attach.PIVOT, Cutover.STORE, (0.0, 7.12)),
         (Policy(Attach.SUSPEND, max_freeze_s=60), Attach.SUSPEND, Cutover.STORE, (4.56, 7.12)),
@@ -223,10 +223,10 @@ WHERE = Where("desired/web.yaml", 7)
             "no DRBD minor or port is free in the configured ranges",
         ),
         (
-            situation(running(), wanted=(Domain("web1", "xen2", policy=Policy(max_freeze_s=4)),)),
+            situation(running(), wanted=(Domain("web1", "xen2", policy=Policy(max_freeze_s=1)),)),
             ItemKind.REFUSED,
             "xen1",
-            "its freeze is predicted at 4.56 s, policy allows 4 s",
+            "its freeze is predicted at 2.0 s, policy allows 1 s",
         ),
         (situation(running("xen2")), ItemKind.IN_PLACE, "xen2", ""),
     ],

@@ -32,9 +32,10 @@ from tests.report.test_advice import SECTIONS
 
 PIVOT = replace(factory.order(), attach=Attach.PIVOT)
 STREAM = replace(PIVOT, cutover=Cutover.STREAM)
-MOVES = (factory.order(), PIVOT, STREAM)
+LIVE = replace(PIVOT, cutover=Cutover.LIVE)
+MOVES = (factory.order(), PIVOT, STREAM, LIVE)
 ORDERS = (*MOVES, factory.provision())
-WAYS = ("suspend", "pivot", "stream")
+WAYS = ("suspend", "pivot", "stream", "live")
 NOW = START + datetime.timedelta(hours=1)
 
 
@@ -207,6 +208,7 @@ SUSPENDED = {"attach-flip", "attach-unpause"}
         (MOVES[0], {"attach-drop-image", "cutover-suspend"}, {*SUSPENDED, "ship"}),
         (PIVOT, {"source-pivot", "cutover-suspend"}, {"ship"}),
         (STREAM, {"source-pivot", "cutover-stream"}, {"target-open", "source-destroyed"}),
+        (LIVE, {"source-pivot", "cutover-live"}, {"target-open", "source-destroyed"}),
     ],
     ids=WAYS,
 )

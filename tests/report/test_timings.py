@@ -97,6 +97,35 @@ def test_a_stream_freezes_from_its_intent_to_the_answer_of_go(journal: Journal) 
     assert (found.attach_s, found.cutover_s, found.cutover) == (None, 9.25, Cutover.STREAM)
 
 
+def test_a_live_freeze_begins_when_the_command_says_so(journal: Journal) -> None:
+    order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.LIVE)
+    story = Story(journal, order).until("cutover-live").wait(7).intent().wait(60)
+    assert read(story).frozen, "nobody knows until it has ended"
+    story.outcome(stdout="suspended for 2.500 s\n").done().act(1).act(1).act(1).intent().wait(0.5).outcome()
+    # 2.5 before the command's end; demote, down and open 1 + .25 each, unpause .5
+    assert freezes(story) == [(FreezeKind.CUTOVER, 6.75, 4.0, True)]
+    story.done().finish()
+    found = sample(story.record, story.events)
+    assert found is not None
+    assert (found.cutover_s, found.cutover) == (6.75, Cutover.LIVE)
+
+
+@pytest.mark.parametrize("stdout", [None, "", "suspended for a while\n"])
+def test_a_live_freeze_of_which_nothing_was_said_may_have_been_shorter(
+    journal: Journal, stdout: str | None
+) -> None:
+    order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.LIVE)
+    story = Story(journal, order).until("cutover-live").intent().wait(60)
+    story.outcome(**({} if stdout is None else {"stdout": stdout})).done()
+    story.until("go").intent().wait(0.5).outcome()
+    ((kind, seconds, _, exact),) = freezes(story)
+    assert kind is FreezeKind.CUTOVER and seconds is not None
+    assert (seconds > 60, exact) == (True, False)
+    story.done().finish()
+    found = sample(story.record, story.events)
+    assert found is not None and found.cutover_s is None
+
+
 def test_a_freeze_that_lasts_has_no_end(story: Story) -> None:
     story.until("attach-suspend").intent().wait(1).outcome().done().wait(5)
     times = read(story)

@@ -1,12 +1,10 @@
-"""`python3 -I - DOMAIN USER@ADDRESS`: commands/sender.py, memory into a paused copy while the domain runs."""
+"""`python3 -I - DOMAIN USER@ADDRESS` (execution/sender.py): memory to a paused copy of a running domain."""
 
 from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING
 
-from reconciler.commands.sender import SUSPENDED
-from reconciler.commands.xl import incoming
 from reconciler.simulator.process import Fail, Result, Steps
 from reconciler.simulator.tools.hotplug import check_memory, named, new_domain, plug_all
 from reconciler.simulator.tools.saving import not_suspended, too_large
@@ -35,7 +33,7 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
         raise Fail(2, "python3: simulated version only sends a domain")
     other, domain = target_of(host, words[1]), named(host, words[0])
     there = new_domain(other, copy.deepcopy(domain.config), copy.copy(domain.guest))
-    there.name = incoming(domain.name)
+    there.name = f"{domain.name}--incoming"
     try:
         yield from check_memory(other, there)
         for _ in range(PIECES - LAST):
@@ -56,7 +54,7 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
     yield QUERY_S
     there.name = domain.name
     yield from _settle(host, other, domain)
-    return Result(0, SUSPENDED.format(host.world.now_s - began) + "\n", SAID)
+    return Result(0, f"suspended for {host.world.now_s - began:.3f} s\n", SAID)
 
 
 def _rest(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps:

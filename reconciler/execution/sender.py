@@ -3,14 +3,14 @@
 
 Runs on the source, from its standard input: `python3 -I - DOMAIN USER@ADDRESS`. Standard library only.
 
-`xl migrate` copies the memory while the domain runs and suspends it for what is left. Then it would wait for
-the other side to say that it is ready, and give it leave to start. Neither is done here: once the receiver is
-ready its process is killed, which leaves a paused copy with its disks open, and the copy gets the domain's
-name. The domain is paused here as well, and the sender finds its pipe closed: it takes the move for failed and
-sets the domain going again, which leaves it paused. So it is as after `xl save -p` into `xl restore -p`, and one
-command lets either copy run, whichever is to.
+`xl migrate` copies the memory while the domain runs and suspends it for what is left. Then it would wait
+for the other side to say that it is ready, and give it leave to start. Neither is done here: once the
+receiver is ready its process is killed, which leaves a paused copy with its disks open, and the copy gets
+the domain's name. The domain is paused here as well, and the sender finds its pipe closed: it takes the move
+for failed and sets the domain going again, which leaves it paused. So it is as after `xl save -p` into
+`xl restore -p`, and one command lets either copy run, whichever is to.
 
-When anything fails before that, `xl` lets the domain run on here and the receiver destroys its copy by itself.
+When anything fails before that, `xl` lets the domain run on here, and the receiver destroys its copy.
 
 Sources: tools/xl/xl_migrate.c of Xen 4.17 (migrate_domain, migrate_receive); seen in the lab.
 """
@@ -29,9 +29,12 @@ BANNER = b"xl migration receiver ready, send binary domain data.\n"
 READY = "domain received, ready to unpause"
 """As the receiver says it, with no end of line."""
 NAMED = b"named\n"
+OVER = "over"
+"""Said when ssh has ended: xl keeps the pipe open on its own side, so nobody would see the end of it."""
 SUSPENDING = ("issuing PV suspend request", "issuing PVH suspend request", "issuing HVM suspend request")
 SUSPENDED = "suspended for {:.3f} s"
-"""What is said on standard output in the end: from the request to suspend until both copies are whole."""
+"""What is said on standard output in the end: from the request to suspend until both copies are whole.
+`xl.suspended_s` reads it."""
 
 SSH = (
     "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 "
@@ -40,17 +43,20 @@ SSH = (
 RECEIVE = f"""\
 sh -c 'echo $$; exec xl migrate-receive' | {{
     read -r receiver && read -r banner && echo "$banner"
-    [ "$(head -c {len(READY)})" = '{READY}' ] || exit 1
+    [ "$(head -c {len(READY)})" = '{READY}' ] || {{ kill -9 "$receiver" 2>/dev/null; exit 1; }}
     kill -9 "$receiver" && xl rename "$1--incoming" "$1" && echo named
 }}
 """
 
 
 def tunnel(domain: str, destination: str, said: int, answers: int) -> str:
-    """What `xl migrate` runs in place of ssh: what the receiver says goes to `said`, not back to xl."""
+    """What `xl migrate` runs in place of ssh: what the receiver says goes to `said`, not back to xl.
+
+    A shell takes descriptors of one digit only; a process that has just begun has no others.
+    """
     receive = f"sh -c {shlex.quote(RECEIVE)} receive {shlex.quote(domain)}"
     ssh = f"{SSH} {shlex.quote(destination)} {shlex.quote(receive)}"
-    return f"exec 9<&0; {ssh} <&9 >&{said} & exec cat <&{answers}"
+    return f"exec 9<&0; {{ {ssh} <&9; echo {OVER}; }} >&{said} & exec cat <&{answers}"
 
 
 def listen(log: IO[str], moments: list[float]) -> None:
@@ -96,7 +102,7 @@ def send(domain: str, destination: str) -> int:
     if not (named and paused):
         return 1
     if moments:
-        print(SUSPENDED.format(ended - moments[-1]))
+        sys.stdout.write(SUSPENDED.format(ended - moments[-1]) + "\n")
     return 0
 
 
