@@ -87,6 +87,12 @@ RECIPES = {
         frozenset(Phase),
         idle=frozenset({"source-image-removed", "target-image-removed"}),
     ),
+    "live": Recipe(
+        "{attach: pivot, cutover: live}",
+        recipe.LIVE_MOVE,
+        frozenset(),
+        idle=frozenset({"source-image-removed", "target-image-removed"}),
+    ),
     "store": Recipe("{attach: pivot, cutover: store}", recipe.PIVOT_MOVE, frozenset({Phase.CUTOVER})),
     "suspend": Recipe("{attach: suspend, cutover: store}", recipe.MOVE, frozenset()),
 }
