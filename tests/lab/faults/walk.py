@@ -103,7 +103,10 @@ class Walk:
                 self._one_copy(cell)
 
     def _fill_in_turn(self) -> None:
-        """The daemon is stopped between two steps, as a disk must be full before the step begins."""
+        """The daemon is stopped between two steps, as a disk must be full before the step begins.
+
+        No move begins with a host whose disk is full: for the first step it is filled once there is a move.
+        """
         drive = self.drive
         for cell in self.cells:
             if self._where(cell) is Where.TURNED:
@@ -111,8 +114,13 @@ class Walk:
             if self._where(cell) is Where.PAST:
                 continue
             host, _ = main_command(drive.watch.intent(cell.step))
-            fill(drive.lab, host)
+            begun = drive.watch.record() is not None
+            if begun:
+                fill(drive.lab, host)
             drive.site.start()
+            if not begun:
+                drive.watch.wait("a move", drive.watch.record)
+                fill(drive.lab, host)
             if self._wait(cell) is Where.HERE:
                 self._note(cell)
                 time.sleep(FULL_S)
