@@ -90,7 +90,7 @@ def test_a_hold_in_the_freeze_lets_the_domain_run_first_and_after_go_abort_is_re
     fleet.live.speed = 5.0  # the freeze takes more than a second, the report is looked at five times in each
     site.place(web1="xen2")
     site.start()
-    site.wait("the freeze", in_step("cutover-stream", "source-demote", "target-drbd-down"), 60)
+    site.wait("the freeze", in_step("cutover-live", "source-demote", "target-drbd-down"), 60)
     request = mailbox.new(Verb.HOLD, "web1", None, "", datetime.datetime.now(datetime.UTC))
     mailbox.put(mailbox.folder_of(site.report_file.parent), request)
     report = site.wait("the hold", resting, 60)
