@@ -24,6 +24,13 @@ def is_domain(name: str) -> bool:
     return DOMAIN.fullmatch(name) is not None and not name.endswith(SUFFIXES)
 
 
+def whole(name: str) -> str:
+    """The domain that a half belongs to, or the name itself."""
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
 def is_host(name: str) -> bool:
     """A host name or a numeric address without a leading dash, blank or shell character."""
     return len(name) <= 253 and HOST.fullmatch(name) is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reconciler.commands import xl
 from reconciler.model.facts import View
+from reconciler.model.names import whole
 from reconciler.planning.index import Found, Index
 
 
@@ -33,9 +34,12 @@ def locate(domain: str, seen: Index) -> Whereabouts:
 
 
 def unmanaged(known: set[str], views: Mapping[str, View]) -> list[tuple[str, str]]:
-    """Domains that run somewhere and are named in no committed file: they are left alone."""
+    """Domains that run somewhere and are named in no committed file: they are left alone.
+
+    A half of a domain is that domain's own matter: on the target of a move there is one while it is received.
+    """
     rows = []
     for host, view in sorted(views.items()):
         if view.knows(xl.DOMAINS):
-            rows += [(seen.name, host) for seen in view.get(xl.DOMAINS) if seen.name not in known]
+            rows += [(seen.name, host) for seen in view.get(xl.DOMAINS) if whole(seen.name) not in known]
     return sorted(rows)

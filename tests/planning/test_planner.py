@@ -145,7 +145,7 @@ def test_on_two_hosts_at_once() -> None:
 @pytest.mark.parametrize("half", ["web1--incoming", "web1--migratedaway"])
 def test_half_of_a_migration(half: str) -> None:
     there = changed(empty("xen2"), xl.DOMAINS, (seen(half, state=DomainState.PAUSED),))
-    item = one(situation(running(), there))
+    (item,) = plan(situation(running(), there)).items
     assert item.kind is ItemKind.REFUSED and f"{half} on xen2" in item.why
 
 

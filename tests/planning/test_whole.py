@@ -614,11 +614,16 @@ def test_all_problems_of_the_source_are_told_at_once() -> None:
 
 def test_what_is_named_nowhere() -> None:
     views = {
-        "xen2": changed(empty("xen2"), xl.DOMAINS, (seen("b"), seen("a"))),
-        "xen1": changed(empty("xen1"), xl.DOMAINS, (seen("c"), seen("a"))),
+        "xen2": changed(empty("xen2"), xl.DOMAINS, (seen("b"), seen("a"), seen("c--incoming"))),
+        "xen1": changed(empty("xen1"), xl.DOMAINS, (seen("c"), seen("a"), seen("d--migratedaway"))),
         "xen3": silent("xen3"),
     }
-    assert unmanaged({"c"}, views) == [("a", "xen1"), ("a", "xen2"), ("b", "xen2")]
+    assert unmanaged({"c"}, views) == [
+        ("a", "xen1"),
+        ("a", "xen2"),
+        ("b", "xen2"),
+        ("d--migratedaway", "xen1"),
+    ]
     (found,) = plan(situation(running(), wanted=())).items
     said = "named in no committed file; left alone"
     assert found == Item("web1", ItemKind.UNMANAGED, None, "xen1", said)
