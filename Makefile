@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint coverage mutation sim sim-pairs lab lab-faults lab-moves lab-down microbench fuzz clean
+.PHONY: help demo test lint coverage mutation sim sim-pairs lab lab-faults lab-moves lab-down bench microbench fuzz clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ lab-faults: $(STAMP)  ## Every fault at every step on real Xen and DRBD, hours; 
 COUNT ?= 50
 lab-moves: $(STAMP)  ## COUNT=50 moves in a row in the lab, the guest writing all the time; hours
 	$(BIN)/python -m tests.lab.row --count $(COUNT)
+
+bench: $(STAMP)  ## Moves by hand and by the tool, each three times from one snapshot, hours; options such as --ways seed,live in ARGS
+	$(BIN)/python -m tests.lab.bench $(ARGS)
 
 lab-down: $(STAMP)  ## End the lab
 	$(BIN)/python -m tests.lab down
