@@ -12,6 +12,7 @@ from reconciler.model.move import Direction, Kind, Order, Phase, Progress, Reaso
 from reconciler.model.placement import Problem
 from reconciler.model.plan import Item, ItemKind
 from reconciler.moves import look, recipe
+from reconciler.moves.stream import LIVE
 from reconciler.planning.traces import NO_JOURNEY
 from reconciler.report.timings import phase_of
 from reconciler.report.words import ssh
@@ -78,6 +79,11 @@ def safety(order: Order, progress: Progress, reason: Reason, frozen: bool) -> st
         return (
             f"No write is lost and at most one copy can run, but whether {name} runs is not known: only "
             f"{target} can say. The copy on {source} stays stopped until then; do not start it."
+        )
+    if progress.step == LIVE and LIVE in progress.tried:
+        return (
+            f"Not lost: {name} runs on {source}, or is suspended there while the last of its memory goes to "
+            f"{target}. It and its disks on {source} are the truth; keep both as they are."
         )
     if frozen and order.streams:
         return (

@@ -1,8 +1,8 @@
 """How long each step, phase and freeze of a journey took, read from its journal. Pure.
 
 A freeze runs from the intent to suspend the domain to the answer of the command that set it running
-again. A domain that is moved live runs on for most of the first one, which says in the end how long the
-domain was suspended by then. Where an answer was never recorded (the daemon was killed, the reply was lost)
+again. A domain that is moved live runs on for most of the first one: its freeze begins as long before the end
+of that as it says. Where an answer was never recorded (the daemon was killed, the reply was lost)
 a freeze begins with the intent, or ends at the moment the domain was next seen running, and is not `exact`:
 it may have been shorter.
 Moments are wall time; a clock set back in between makes a duration 0, never negative.
@@ -14,7 +14,7 @@ import datetime
 import enum
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.commands import xl
 from reconciler.model.move import Direction, Kind, Order, Phase, Prediction, Status
@@ -141,31 +141,50 @@ def _freezes(record: Record, events: Sequence[Event]) -> tuple[Freeze, ...]:
     known = _known(record.order)
     prediction = record.order.prediction
     found: list[Freeze] = []
-    suspended: tuple[datetime.datetime, Phase, bool] | None = None
+    suspended: Suspended | None = None
     for event in events:
         step = known.get(event.step)
         if step is None:
             continue
         if step.freeze_begins:
-            if event.kind is EventKind.INTENT:
-                suspended = (event.at, step.phase, not record.order.live)
-            elif event.kind is EventKind.OUTCOME and _never_started(event):
-                suspended = None
-            elif event.kind is EventKind.OUTCOME and (told_s := _suspended_s(event)) is not None:
-                suspended = (event.at - datetime.timedelta(seconds=told_s), step.phase, True)
+            suspended = _began(event, step.phase, suspended, live=record.order.live)
         elif suspended is not None and (step.freeze_ends or step.phase is Phase.SETTLE):
             # Settle begins only once the target was seen running, whatever way led there.
             answered = step.freeze_ends and event.kind is EventKind.OUTCOME and _all_succeeded(event)
             if answered or event.kind in (EventKind.DONE, EventKind.ENDED) or step.phase is Phase.SETTLE:
-                kind = _kind(suspended[1], Direction(event.direction))
+                kind = _kind(suspended.phase, Direction(event.direction))
                 predicted_s = _predicted_s(prediction, kind)
-                exact = answered and suspended[2]
-                found.append(Freeze(suspended[0], event.at, kind, predicted_s, exact))
+                exact = answered and suspended.exact
+                found.append(Freeze(suspended.at, event.at, kind, predicted_s, exact))
                 suspended = None
-    if suspended is not None:
-        kind = _kind(suspended[1], record.progress.direction)
-        found.append(Freeze(suspended[0], None, kind, _predicted_s(prediction, kind), exact=False))
+    if suspended is not None and suspended.sure:
+        kind = _kind(suspended.phase, record.progress.direction)
+        found.append(Freeze(suspended.at, None, kind, _predicted_s(prediction, kind), exact=False))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Suspended:
+    """A freeze that has begun, or may have: `sure` or not. A domain that is moved live runs on at first."""
+
+    at: datetime.datetime
+    phase: Phase
+    exact: bool
+    sure: bool
+
+
+def _began(event: Event, phase: Phase, before: Suspended | None, *, live: bool) -> Suspended | None:
+    """What an event of a step that suspends the domain makes of a freeze."""
+    match event.kind:
+        case EventKind.INTENT:
+            return Suspended(event.at, phase, exact=not live, sure=not live)
+        case EventKind.OUTCOME if _never_started(event) or (live and _failed(event)):
+            return None
+        case EventKind.OUTCOME if (told_s := _suspended_s(event)) is not None:
+            return Suspended(event.at - datetime.timedelta(seconds=told_s), phase, exact=True, sure=True)
+        case EventKind.DONE | EventKind.TURNED_BACK if before is not None:
+            return replace(before, sure=True)
+    return before
 
 
 def _never_started(event: Event) -> bool:
@@ -178,6 +197,11 @@ def _suspended_s(event: Event) -> float | None:
     """How long a domain that was moved live had been suspended when the command ended."""
     rows = event.detail.get("commands") or [{}]
     return xl.suspended_s(rows[-1].get("stdout", ""))
+
+
+def _failed(event: Event) -> bool:
+    """Whether a command has said that it failed: a domain that was to be moved live runs on then."""
+    return any(row.get("exit", 0) != 0 for row in event.detail.get("commands", []))
 
 
 def _all_succeeded(event: Event) -> bool:

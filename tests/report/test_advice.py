@@ -104,6 +104,18 @@ class TestSafety:
         told = held(Story(journal, order).until("cutover-stream"), Reason.UNREACHABLE)
         assert told.safe == "Safe: web1 runs on xen1, which holds the truth."
 
+    def test_while_memory_is_sent_live(self, journal: Journal) -> None:
+        order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.LIVE)
+        story = Story(journal, order).until("cutover-live")
+        assert held(story, Reason.UNREACHABLE).safe == "Safe: web1 runs on xen1, which holds the truth."
+        told = held(story.intent(), Reason.UNREACHABLE).safe
+        assert told.startswith(
+            "Not lost: web1 runs on xen1, or is suspended there while the last of its memory"
+        )
+        assert "truth; keep both" in told
+        told = held(story.done(), Reason.UNREACHABLE).safe
+        assert told.startswith("Stopped, not lost: web1 is suspended. Its paused copy on xen1")
+
     def test_after_go_was_sent(self, journal: Journal) -> None:
         told = held(story_at(journal, "go").intent(), Reason.OUTCOME_UNKNOWN)
         assert "not known: only xen2 can say" in told.safe

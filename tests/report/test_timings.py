@@ -100,7 +100,7 @@ def test_a_stream_freezes_from_its_intent_to_the_answer_of_go(journal: Journal) 
 def test_a_live_freeze_begins_when_the_command_says_so(journal: Journal) -> None:
     order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.LIVE)
     story = Story(journal, order).until("cutover-live").wait(7).intent().wait(60)
-    assert read(story).frozen, "nobody knows until it has ended"
+    assert not read(story).frozen, "for all but the last of it the domain runs"
     story.outcome(stdout="suspended for 2.500 s\n").done().act(1).act(1).act(1).intent().wait(0.5).outcome()
     # 2.5 before the command's end; demote, down and open 1 + .25 each, unpause .5
     assert freezes(story) == [(FreezeKind.CUTOVER, 6.75, 4.0, True)]
@@ -124,6 +124,26 @@ def test_a_live_freeze_of_which_nothing_was_said_may_have_been_shorter(
     story.done().finish()
     found = sample(story.record, story.events)
     assert found is not None and found.cutover_s is None
+
+
+def test_a_domain_that_could_not_be_moved_live_has_run_on(journal: Journal) -> None:
+    order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.LIVE)
+    story = Story(journal, order).until("cutover-live").intent().wait(60).outcome(exit=1)
+    story.turned_back(Reason.STEP_FAILED, "why").until("back-source-unpause").done().finish()
+    assert freezes(story) == []
+
+
+def test_a_live_freeze_of_a_command_without_an_answer(journal: Journal) -> None:
+    """Both copies may be paused then: it counts from its intent until the source's is seen running."""
+    order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.LIVE)
+    story = Story(journal, order).until("cutover-live").intent().wait(60)
+    assert not read(story).frozen
+    story.turned_back(Reason.PRECONDITION, "why")
+    assert read(story).frozen
+    story.until("back-source-unpause").done().finish()
+    ((kind, seconds, predicted_s, exact),) = freezes(story)
+    assert seconds is not None
+    assert (kind, seconds > 60, predicted_s, exact) == (FreezeKind.BACK, True, None, False)
 
 
 def test_a_freeze_that_lasts_has_no_end(story: Story) -> None:
