@@ -79,10 +79,9 @@ def test_the_unit_moves_a_domain_with_a_key_limited_to_the_guard(
         print("", times, sep="\n")
     the_unit_is_confined(daemon)
     assert "WARNING" not in daemon.log()
-    folders = daemon.host.run("cd /var/lib/xen-reconciler && stat -c '%U %a %n' . epochs images report.json")
+    folders = daemon.host.run("cd /var/lib/xen-reconciler && stat -c '%U %a %n' . epochs report.json")
     assert folders.splitlines() == [
         "xen-reconciler 755 .",
         "root 700 epochs",
-        "root 700 images",
         "xen-reconciler 644 report.json",
     ]
