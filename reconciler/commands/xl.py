@@ -230,11 +230,6 @@ def suspended_s(said: str) -> float | None:
     return float(found[1]) if found else None
 
 
-def incoming(domain: str) -> str:
-    """What xl calls a copy of a domain that is being received."""
-    return f"{domain}--incoming"
-
-
 def save(domain: str, image: str, timeout_s: float) -> Command:
     """Suspend, write the image and destroy. On failure xl resumes the guest by itself.
 

@@ -10,7 +10,8 @@ the domain's name. The domain is paused here as well, and the sender finds its p
 for failed and sets the domain going again, which leaves it paused. So it is as after `xl save -p` into
 `xl restore -p`, and one command lets either copy run, whichever is to.
 
-When anything fails before that, `xl` lets the domain run on here, and the receiver destroys its copy.
+When anything fails before that, `xl` lets the domain run on here, and the receiver destroys its copy. One
+that says something else than that it is ready is killed, and its copy left for the way back.
 
 Sources: tools/xl/xl_migrate.c of Xen 4.17 (migrate_domain, migrate_receive); seen in the lab.
 """
@@ -31,6 +32,8 @@ READY = "domain received, ready to unpause"
 NAMED = b"named\n"
 OVER = "over"
 """Said when ssh has ended: xl keeps the pipe open on its own side, so nobody would see the end of it."""
+PAUSE_S = 60.0
+"""The domain is suspended meanwhile. Without an answer it is set going again, and the move goes back."""
 SUSPENDING = ("issuing PV suspend request", "issuing PVH suspend request", "issuing HVM suspend request")
 SUSPENDED = "suspended for {:.3f} s"
 """What is said on standard output in the end: from the request to suspend until both copies are whole.
@@ -88,18 +91,22 @@ def send(domain: str, destination: str) -> int:
     moments: list[float] = []
     listener = threading.Thread(target=listen, args=(sender.stderr, moments))
     listener.start()
-    named = paused = False
-    with os.fdopen(for_us, "rb") as receiver:
-        if receiver.readline() == BANNER:
-            os.write(for_xl, BANNER)
-            named = receiver.readline() == NAMED
-    if named:
-        paused = subprocess.run(["xl", "pause", domain], check=False).returncode == 0
-    os.close(for_xl)
+    paused = False
+    try:
+        with os.fdopen(for_us, "rb") as receiver:
+            if receiver.readline() == BANNER:
+                os.write(for_xl, BANNER)
+                if receiver.readline() == NAMED:
+                    pause = subprocess.run(["xl", "pause", domain], check=False, timeout=PAUSE_S)
+                    paused = pause.returncode == 0
+    except (OSError, subprocess.TimeoutExpired) as error:
+        sys.stderr.write(f"{error}\n")
+    finally:
+        os.close(for_xl)  # xl waits for it: now it sets the domain going again
     sender.wait()
     ended = time.monotonic()
     listener.join()
-    if not (named and paused):
+    if not paused:
         return 1
     if moments:
         sys.stdout.write(SUSPENDED.format(ended - moments[-1]) + "\n")

@@ -9,7 +9,9 @@ HOST = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 )
 VOLUME = re.compile(r"[A-Za-z0-9_+][A-Za-z0-9_.+-]{0,99}")
-SUFFIXES = ("--incoming", "--migratedaway")
+INCOMING = "--incoming"
+SUFFIXES = (INCOMING, "--migratedaway")
+"""What `xl migrate` adds to the name of a copy that is being received, and of one that has left."""
 METADATA_SUFFIX = "-drbdmd"
 LOWER_PREFIX = "xr-"
 

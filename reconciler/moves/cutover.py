@@ -10,6 +10,7 @@ from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainSeen, DomainState, Role, View
 from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.model.names import whole
 from reconciler.moves import guards, look, pivot, stream
 from reconciler.moves.common import MIB, Flip, RestorePaused, Suspend, start_afresh
 from reconciler.moves.step import (
@@ -65,11 +66,7 @@ class Ready(Step):
         if order.pivots and (beside := pivot.not_on_drbd(order, views.source)):
             return wrong(beside)
         for other in views.target.get(xl.DOMAINS):
-            if other.name.startswith(order.domain) and other.name.removeprefix(order.domain) in (
-                "",
-                "--incoming",
-                "--migratedaway",
-            ):
+            if whole(other.name) == order.domain:
                 return wrong(f"{order.target.name} already has a domain {other.name}")
         if source is None or target is None:
             return wrong(f"source: {look.describe(source)}; target: {look.describe(target)}")

@@ -15,6 +15,7 @@ from reconciler.model.facts import (
     Volume,
 )
 from reconciler.model.move import MoveDisk, Order, Side
+from reconciler.model.names import INCOMING
 from reconciler.moves import guards
 
 ATTACH_IMAGE = "attach"
@@ -37,7 +38,7 @@ def domain(view: View, order: Order) -> DomainSeen | None:
 
 def copy(view: View, order: Order) -> DomainSeen | None:
     """The domain under its own name or, moved live, under the one that a copy has while xl receives it."""
-    names = (order.domain, xl.incoming(order.domain)) if order.live else (order.domain,)
+    names = (order.domain, order.domain + INCOMING) if order.live else (order.domain,)
     found = {seen.name: seen for seen in view.get(xl.DOMAINS)}
     return next((found[name] for name in names if name in found), None)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.facts import DomainConfig, DomainSeen, View
-from reconciler.model.names import SUFFIXES
+from reconciler.model.names import whole
 
 TAG = re.compile(r"xr\.move\.(.+)-[0-9]+", re.DOTALL)
 
@@ -63,9 +63,8 @@ def index(views: Mapping[str, View]) -> Index:
             configs = {config.domid: config for config in view.get(xl.CONFIGS)}
             for seen in view.get(xl.DOMAINS):
                 found[seen.name].append(Found(host, seen, configs.get(seen.domid)))
-                for suffix in SUFFIXES:
-                    if seen.name.endswith(suffix):
-                        halves[seen.name.removesuffix(suffix)].append(f"{seen.name} on {host}")
+                if whole(seen.name) != seen.name:
+                    halves[whole(seen.name)].append(f"{seen.name} on {host}")
             if view.knows(files.CONFIG_FILES):
                 for config_file in view.get(files.CONFIG_FILES).configs:
                     configs_on[_stem(config_file, ".cfg")].append(host)

@@ -50,10 +50,14 @@ if args[0] == "migrate-receive":
     print("destroyed by its receiver", file=log, flush=True)
 if args[0] == fake:
     sys.exit(1)
+if fake == "no-answer" and args[0] == "pause":
+    time.sleep(30)
 """
 
 
-def send(folder: Path, fake: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def send(
+    folder: Path, fake: str, pause_s: float = sender.PAUSE_S
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Its result, and what the two `xl` did."""
     for name, text in (("xl", XL), ("ssh", SSH)):
         path = folder / name
@@ -63,7 +67,8 @@ def send(folder: Path, fake: str) -> tuple[subprocess.CompletedProcess[str], lis
     command = xl.migrate("web1", "root", "10.99.0.2", 60)
     env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "FAKE": fake, "LOG": str(log)}
     argv = [sys.executable, *command.argv[1:]]
-    done = subprocess.run(argv, input=command.stdin, capture_output=True, text=True, timeout=60, env=env)
+    program = command.stdin.replace(f"PAUSE_S = {sender.PAUSE_S}\n", f"PAUSE_S = {pause_s}\n")
+    done = subprocess.run(argv, input=program, capture_output=True, text=True, timeout=60, env=env)
     return done, log.read_text().splitlines()
 
 
@@ -102,6 +107,17 @@ def test_a_receiver_that_says_something_else_destroys_its_copy_itself(tmp_path: 
     assert log[:2] == ["migrate web1", "migrate-receive"]
     assert "rename web1--incoming web1" not in log
     assert "pause web1" not in log
+
+
+def test_a_pause_that_never_answers_lets_the_domain_run_on(tmp_path: Path) -> None:
+    done, log = send(tmp_path, "no-answer", pause_s=0.5)
+    assert (done.returncode, done.stdout, log[-2:]) == (1, "", ["pause web1", "resumed"])
+    assert "timed out after" in done.stderr
+
+
+def test_memory_goes_by_the_same_ssh_as_a_stream() -> None:
+    streamed = xl.stream("web1", "root", "10.99.0.2", 60, False).argv[2]
+    assert f"{sender.SSH} " in streamed
 
 
 def test_names_are_words_whatever_they_hold(tmp_path: Path) -> None:
