@@ -54,7 +54,7 @@ def run(lab: Lab, site: Site, count: int, out: Path) -> str:
     site.wait("web1 in place on xen1", in_place("xen1"), 300)
     rows: list[tuple[str, ...]] = []
     for number in range(1, count + 1):
-        move(lab, site, "xen2" if number % 2 else "xen1", compression="zstd")
+        move(lab, site, "xen2" if number % 2 else "xen1")
         rows.append(row(number, site.report()))
         print(" ".join(rows[-1]), time.strftime("%H:%M:%S"), flush=True)
         out.write_text(table(rows))
