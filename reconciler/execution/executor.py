@@ -15,7 +15,7 @@ from reconciler.model.facts import View
 from reconciler.model.move import Direction, Order, Progress, Side, Status
 from reconciler.moves import guards, machine, recipe
 from reconciler.moves.journal import EventKind, Journal
-from reconciler.moves.step import Looks, Step, Verdict, Views
+from reconciler.moves.step import Looks, Mark, Step, Verdict, Views
 from reconciler.observed.survey import ask_all
 
 FRESH_S = 5.0
@@ -77,9 +77,12 @@ class Executor:
             seen.forget()
         self._look(order, step.looks(order, progress), seen)
         try:
-            return step.judge(order, progress, seen.views(order))
+            verdict = step.judge(order, progress, seen.views(order))
+            if verdict.mark is Mark.READY or (verdict.mark is Mark.DONE and step.lasting):
+                step.act(order, progress, seen.views(order))  # it may need facts that its judgement did not
         except UnknownFact as unknown:
             return str(unknown)
+        return verdict
 
     def _look(self, order: Order, looks: Looks, seen: Seen) -> None:
         wanted = {
