@@ -194,34 +194,46 @@ VBDS: Query[tuple[Vbd, ...]] = Query(
 _SAVE = 'xl save "$1" "$2.part" && mv -T "$2.part" "$2"'
 
 
-_STREAM = (
-    'xl save -p "$1" /dev/stdout |{} ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=15 '
-    "-o ServerAliveInterval=15 -c aes128-gcm@openssh.com,aes128-ctr \"$2\" '{} | xl restore -p /dev/stdin'"
+_SSH = (
+    "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=15 "
+    "-o ServerAliveInterval=15 -c aes128-gcm@openssh.com,aes128-ctr"
 )
+_PROGRAMS = Path(__file__).parents[1] / "execution"
+_CARRIER = (_PROGRAMS / "carrier.py").read_text(encoding="utf-8")
 
 
-def stream(domain: str, user: str, address: str, timeout_s: float, compressed: bool) -> Command:
+def stream(
+    domain: str, user: str, address: str, timeout_s: float, *, compressed: bool, plain: bool = False
+) -> Command:
     """Suspend, send the memory into a paused copy on another host, and leave the domain paused here.
 
     When the receiver fails, xl resumes the guest here by itself (lab). `cat`, as a socket cannot be opened by
-    its name. The names are arguments, not shell text.
+    its name. The names are arguments, not shell text. `plain`: not through ssh, see `execution/carrier.py`.
     """
-    line = _STREAM.format(" zstd -1 -q |", "zstd -dqc") if compressed else _STREAM.format("", "cat")
+    packed, unpacked = (" zstd -1 -q |", "zstd -dqc") if compressed else ("", "cat")
+    begins, carry = ("carrier=$(cat); ", 'python3 -I -c "$carrier"') if plain else ("", _SSH)
+    line = (
+        f'{begins}xl save -p "$1" /dev/stdout |{packed} {carry} "$2" '
+        f"'{unpacked} | xl restore -p /dev/stdin'"
+    )
     argv = ("sh", "-c", line, "stream", domain, f"{user}@{address}")
-    return Command(argv, timeout_s=timeout_s, unit="stream")
+    return Command(argv, stdin=_CARRIER if plain else "", timeout_s=timeout_s, unit="stream")
 
 
-_SENDER = (Path(__file__).parents[1] / "execution" / "sender.py").read_text(encoding="utf-8")
+_SENDER = (_PROGRAMS / "sender.py").read_text(encoding="utf-8")
+_PLAIN_SENDER = _SENDER.replace('CARRIER = ""\n', f"CARRIER = {_CARRIER!r}\n", 1)
 _SUSPENDED = re.compile(r"^suspended for (\d{1,9}\.\d{3}) s$", re.MULTILINE | re.ASCII)
 
 
-def migrate(domain: str, user: str, address: str, timeout_s: float) -> Command:
+def migrate(domain: str, user: str, address: str, timeout_s: float, *, plain: bool = False) -> Command:
     """Send the memory of the running domain, suspend it for the rest, and leave it paused on both hosts.
 
-    `execution/sender.py` says how. On failure xl resumes the guest here by itself (lab).
+    `execution/sender.py` says how, `execution/carrier.py` what is otherwise when it is `plain`. On failure xl
+    resumes the guest here by itself (lab).
     """
     argv = ("python3", "-I", "-", domain, f"{user}@{address}")
-    return Command(argv, stdin=_SENDER, timeout_s=timeout_s, unit="migrate")
+    program = _PLAIN_SENDER if plain else _SENDER
+    return Command(argv, stdin=program, timeout_s=timeout_s, unit="migrate")
 
 
 def suspended_s(said: str) -> float | None:

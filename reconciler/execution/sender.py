@@ -31,7 +31,8 @@ READY = "domain received, ready to unpause"
 """As the receiver says it, with no end of line."""
 NAMED = b"named\n"
 OVER = "over"
-"""Said when ssh has ended: xl keeps the pipe open on its own side, so nobody would see the end of it."""
+"""Said when ssh, or what is in its place, has ended: xl keeps the pipe open on its own side, so nobody would
+see the end of it."""
 PAUSE_S = 60.0
 """The domain is suspended meanwhile. Without an answer it is set going again, and the move goes back."""
 SUSPENDING = ("issuing PV suspend request", "issuing PVH suspend request", "issuing HVM suspend request")
@@ -43,6 +44,8 @@ SSH = (
     "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 "
     "-c aes128-gcm@openssh.com,aes128-ctr"
 )
+CARRIER = ""
+"""The text of `carrier.py` where memory is to go by plain TCP; filled in by `xl.migrate`."""
 RECEIVE = f"""\
 sh -c 'echo $$; exec xl migrate-receive' | {{
     read -r receiver && read -r banner && echo "$banner"
@@ -58,8 +61,9 @@ def tunnel(domain: str, destination: str, said: int, answers: int) -> str:
     A shell takes descriptors of one digit only; a process that has just begun has no others.
     """
     receive = f"sh -c {shlex.quote(RECEIVE)} receive {shlex.quote(domain)}"
-    ssh = f"{SSH} {shlex.quote(destination)} {shlex.quote(receive)}"
-    return f"exec 9<&0; {{ {ssh} <&9; echo {OVER}; }} >&{said} & exec cat <&{answers}"
+    carry = f"python3 -I -c {shlex.quote(CARRIER)}" if CARRIER else SSH
+    sent = f"{carry} {shlex.quote(destination)} {shlex.quote(receive)}"
+    return f"exec 9<&0; {{ {sent} <&9; echo {OVER}; }} >&{said} & exec cat <&{answers}"
 
 
 def listen(log: IO[str], moments: list[float]) -> None:

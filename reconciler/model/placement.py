@@ -32,6 +32,13 @@ class Compression(enum.Enum):
     ZSTD = "zstd"
 
 
+class Transport(enum.Enum):
+    """What carries memory to the target live and by stream: ssh, or TCP between the replication addresses."""
+
+    SSH = "ssh"
+    TCP = "tcp"
+
+
 @dataclass(frozen=True)
 class Host:
     """A Xen host. `replication_address` carries DRBD and domains' memory."""
@@ -52,6 +59,7 @@ class Policy:
     attach: Attach = Attach.AUTO
     cutover: Cutover = Cutover.AUTO
     compression: Compression = Compression.NONE
+    transport: Transport = Transport.SSH
     sync_deadline_s: int = 86400
     suspend_timeout_s: int = 300
     ship_timeout_s: int = 3600

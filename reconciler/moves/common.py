@@ -154,6 +154,8 @@ class Suspend(Step):
                 return wrong(
                     f"{where} has other devices open than its volumes: {look.devices_text(view, seen)}"
                 )
+            if self.phase is Phase.ATTACH and (resized := look.resized(view, order, Side.SOURCE)):
+                return wrong(resized)
             need = order.memory_mb * MIB + 64 * MIB
             if view.get(files.SPACE) < need:
                 return wrong(f"{where}: {need} bytes needed below {files.STATE} for its image")
@@ -245,6 +247,8 @@ class RestorePaused(Step):
             return wrong(look.rebooted_text(order, self.side))
         if not look.links_all(view, order, self.side, drbd_side=self.on_drbd):
             return wrong(f"{host}: the symlinks of {order.domain} do not point where they should")
+        if self.on_drbd and (resized := look.resized(view, order, self.side)):
+            return wrong(resized)
         if look.image_size(view, order, self.image) == 0:
             return wrong(f"{host}: {look.image(order, self.image)} is not there")
         return READY

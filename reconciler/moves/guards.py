@@ -15,6 +15,7 @@ GUARDS = {
     "image-this-boot": "a saved image counts only until its host has rebooted",
     "image-once": "a saved image is not restored again once the domain may have run after it",
     "restorable": "a domain is not suspended while an image of it could not be restored",
+    "same-size": "a guest is put on DRBD only while its volumes have the size that DRBD took from them",
     "on-drbd": "DRBD changes sides only if the guest's last writes went through it",
     "cut-off": "a paused copy may stay on the source at GO only over volumes that fail every request",
     "gate": "DRBD is taken down at the target only while both sides are quiet and in step",

@@ -51,6 +51,22 @@ def volume(view: View, group: str, name: str) -> Volume | None:
     return next((v for v in view.get(lvm.VOLUMES) if v.group == group and v.name == name), None)
 
 
+def resized(view: View, order: Order, side: Side) -> str:
+    """Why DRBD's devices are not as large as the disks the domain has had; empty when they are.
+
+    What it has written behind DRBD's end would be out of its reach, and gone with the source's volumes.
+    """
+    for disk in order.disks:
+        found = volume(view, disk.group(side), disk.volume)
+        same = found is None or found.size_bytes == disk.size_bytes
+        if found is not None and not guards.passed("same-size", same):
+            return (
+                f"{view.host}: {found.path} has {found.size_bytes} bytes now and had {disk.size_bytes} when "
+                f"{order.move_id} was planned; DRBD on it has the old size"
+            )
+    return ""
+
+
 def swollen(view: View, seen: DomainSeen) -> str:
     """Why a saved image of the domain could not be restored; empty when it could."""
     config = next((config for config in view.get(xl.CONFIGS) if config.domid == seen.domid), None)

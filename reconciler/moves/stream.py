@@ -20,7 +20,7 @@ from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainSeen, DomainState, View
 from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
-from reconciler.model.placement import Compression
+from reconciler.model.placement import Compression, Transport
 from reconciler.moves import guards, look, pivot
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
@@ -151,8 +151,14 @@ class Stream(Step):
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         target, policy = order.target, order.policy
         limit_s = policy.suspend_timeout_s + policy.ship_timeout_s
-        compressed = policy.compression is Compression.ZSTD
-        send = xl.stream(order.domain, target.user, target.replication_address, limit_s, compressed)
+        send = xl.stream(
+            order.domain,
+            target.user,
+            target.replication_address,
+            limit_s,
+            compressed=policy.compression is Compression.ZSTD,
+            plain=policy.transport is Transport.TCP,
+        )
         return (Action(Side.SOURCE, (send,)),)
 
     def deadline_s(self, order: Order) -> float:
@@ -166,7 +172,8 @@ class Live(Stream):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         target, limit_s = order.target, self.deadline_s(order)
-        send = xl.migrate(order.domain, target.user, target.replication_address, limit_s)
+        plain = order.policy.transport is Transport.TCP
+        send = xl.migrate(order.domain, target.user, target.replication_address, limit_s, plain=plain)
         return (Action(Side.SOURCE, (send,)),)
 
 

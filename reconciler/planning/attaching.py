@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reconciler.commands import dm, files
 from reconciler.model.facts import View
 from reconciler.model.move import MoveDisk, Side
-from reconciler.model.placement import Attach, Compression, Cutover, Policy
+from reconciler.model.placement import Attach, Compression, Cutover, Policy, Transport
 from reconciler.planning.index import Found
 
 
@@ -93,4 +93,6 @@ def choose(policy: Policy, found: Found, disks: Sequence[MoveDisk], source: View
     if cutover is Cutover.STREAM and policy.compression is Compression.ZSTD:
         without = [view.host for view in (source, target) if "zstd" not in view.get(files.PROGRAMS)]
         problems += [f"policy wants compression: zstd, but {host} has no /usr/bin/zstd" for host in without]
+    if cutover is Cutover.STORE and policy.transport is Transport.TCP:
+        remarks.append("its memory goes by ssh, as it is sent as a file")
     return Ways(attach, cutover, tuple(problems), tuple(remarks))

@@ -197,13 +197,22 @@ def _copy(source: Device, target: Device, budget: float) -> None:
             source.credit_bytes = target.credit_bytes = credit
             return
         credit -= high - low
-        target.lower.replace(low, high, source.lower.items(low, high))
+        items = source.lower.items(low, high)
+        if items or zeroes(target.resource):
+            target.lower.replace(low, high, items)
         source.sent += high - low
         target.received += high - low
         for meta in (source.meta, target.meta):
             meta.dirty.discard(index)
             meta.pages -= {page for page in meta.pages if low <= page < high}
     _finish(source, target)
+
+
+def zeroes(resource: Resource) -> bool:
+    """Whether zeros become zeros on the target: a discard may leave what was there (lab)."""
+    options = resource.options
+    thin = options.get("rs-discard-granularity", "0") != "0"
+    return not thin or options.get("discard-zeroes-if-aligned") == "no"
 
 
 def rate_limit(resource: Resource) -> float:

@@ -19,6 +19,7 @@ from reconciler.model.placement import (
     Policy,
     Problem,
     Provision,
+    Transport,
 )
 from reconciler.source.entries import Entry
 
@@ -53,7 +54,7 @@ def host(entry: Entry, report: Report) -> Host:
 def policy(data: dict[str, Any] | None, defaults: Policy) -> Policy:
     """The policy; what it does not say comes from the defaults."""
     given = {**vars(defaults), **(data or {})}
-    named = {"attach": Attach, "cutover": Cutover, "compression": Compression}
+    named = {"attach": Attach, "cutover": Cutover, "compression": Compression, "transport": Transport}
     return Policy(**{**given, **{key: kind(given[key]) for key, kind in named.items()}})
 
 

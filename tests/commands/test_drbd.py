@@ -123,6 +123,8 @@ def test_resource_file() -> None:
         assert line in text
     assert "allow-two-primaries" not in text
     assert "after-sb" not in text
+    assert "csums-alg" not in text, "a block would be taken for equal that is not"
+    assert "discard-zeroes-if-aligned no;" in text, "zeros that are not sent would not be zeros on the target"
 
 
 def test_commands() -> None:

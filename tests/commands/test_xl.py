@@ -195,7 +195,7 @@ def test_a_disk_on_a_device_that_cannot_be_written_is_not_open() -> None:
     [(False, "", "cat"), (True, " zstd -1 -q |", "zstd -dqc")],
 )
 def test_memory_is_sent_straight_to_another_host(compressed: bool, here: str, there: str) -> None:
-    stream = xl.stream("web1", "root", "10.0.0.2", 3900, compressed)
+    stream = xl.stream("web1", "root", "10.0.0.2", 3900, compressed=compressed)
     line = (
         f'xl save -p "$1" /dev/stdout |{here} ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o '
         "ConnectTimeout=15 -o ServerAliveInterval=15 -c aes128-gcm@openssh.com,aes128-ctr "
@@ -203,3 +203,11 @@ def test_memory_is_sent_straight_to_another_host(compressed: bool, here: str, th
     )
     assert stream.argv == ("sh", "-c", line, "stream", "web1", "root@10.0.0.2")
     assert (stream.timeout_s, stream.unit, stream.stdin) == (3900, "stream", "")
+    plain = xl.stream("web1", "root", "10.0.0.2", 3900, compressed=compressed, plain=True)
+    line = (
+        f'carrier=$(cat); xl save -p "$1" /dev/stdout |{here} python3 -I -c "$carrier" '
+        f"\"$2\" '{there} | xl restore -p /dev/stdin'"
+    )
+    assert plain.argv == ("sh", "-c", line, "stream", "web1", "root@10.0.0.2")
+    assert (plain.timeout_s, plain.unit) == (3900, "stream")
+    assert "plain TCP" in plain.stdin

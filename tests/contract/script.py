@@ -198,7 +198,8 @@ def stream(play: Play, sizes: dict[str, int]) -> None:
     """
     names = [mapped("vg", disk) for disk in DISKS]
     seen = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.lock_of("web1"))
-    play.do("xen1", xl.stream("web1", "root", play.addresses["xen2"], 300, False))  # no disks there: refused
+    into_nothing = xl.stream("web1", "root", play.addresses["xen2"], 300, compressed=False)
+    play.do("xen1", into_nothing)  # no disks there: refused
     for host in ("xen1", "xen2"):
         play.see(host, *seen)
     play.do("xen1", xl.unpause("web1"))

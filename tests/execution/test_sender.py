@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.commands import xl
-from reconciler.execution import sender
+from reconciler.execution import carrier, sender
 
 SSH = """#!/bin/sh
 for word; do last=$word; done
@@ -56,7 +56,7 @@ if fake == "no-answer" and args[0] == "pause":
 
 
 def send(
-    folder: Path, fake: str, pause_s: float = sender.PAUSE_S
+    folder: Path, fake: str, pause_s: float = sender.PAUSE_S, *, plain: bool = False
 ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Its result, and what the two `xl` did."""
     for name, text in (("xl", XL), ("ssh", SSH)):
@@ -64,7 +64,7 @@ def send(
         path.write_text(text)
         path.chmod(0o755)
     log = folder / "log"
-    command = xl.migrate("web1", "root", "10.99.0.2", 60)
+    command = xl.migrate("web1", "root", "127.0.0.1", 60, plain=plain)
     env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "FAKE": fake, "LOG": str(log)}
     argv = [sys.executable, *command.argv[1:]]
     program = command.stdin.replace(f"PAUSE_S = {sender.PAUSE_S}\n", f"PAUSE_S = {pause_s}\n")
@@ -72,8 +72,9 @@ def send(
     return done, log.read_text().splitlines()
 
 
-def test_both_copies_are_left_paused(tmp_path: Path) -> None:
-    done, log = send(tmp_path, "")
+@pytest.mark.parametrize("plain", [False, True])
+def test_both_copies_are_left_paused(tmp_path: Path, plain: bool) -> None:
+    done, log = send(tmp_path, "", plain=plain)
     assert done.returncode == 0, done.stderr
     seconds = xl.suspended_s(done.stdout)
     assert seconds is not None and 0.3 <= seconds < 30
@@ -94,8 +95,11 @@ def test_both_copies_are_left_paused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_whatever_fails_lets_the_domain_run_on(tmp_path: Path, fake: str, expected: list[str]) -> None:
-    done, log = send(tmp_path, fake)
+@pytest.mark.parametrize("plain", [False, True])
+def test_whatever_fails_lets_the_domain_run_on(
+    tmp_path: Path, fake: str, expected: list[str], plain: bool
+) -> None:
+    done, log = send(tmp_path, fake, plain=plain)
     assert (done.returncode, done.stdout) == (1, "")
     assert log == expected
     assert "resuming at sender" in done.stderr
@@ -116,8 +120,9 @@ def test_a_pause_that_never_answers_lets_the_domain_run_on(tmp_path: Path) -> No
 
 
 def test_memory_goes_by_the_same_ssh_as_a_stream() -> None:
-    streamed = xl.stream("web1", "root", "10.99.0.2", 60, False).argv[2]
+    streamed = xl.stream("web1", "root", "10.99.0.2", 60, compressed=False).argv[2]
     assert f"{sender.SSH} " in streamed
+    assert sender.SSH == carrier.SSH
 
 
 def test_names_are_words_whatever_they_hold(tmp_path: Path) -> None:

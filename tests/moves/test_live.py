@@ -9,6 +9,7 @@ import pytest
 from reconciler.commands import files, xl
 from reconciler.model.facts import DomainState, View
 from reconciler.model.move import Direction, Order, Progress, Side
+from reconciler.model.placement import Transport
 from reconciler.moves import look, recipe
 from reconciler.moves.authority import may_rest
 from reconciler.moves.step import DONE, READY, Verdict, wait, wrong
@@ -47,6 +48,11 @@ def test_the_memory_goes_while_the_domain_runs() -> None:
     assert command.argv == ("python3", "-I", "-", "web1", "root@10.99.0.2")
     assert (command.timeout_s, command.unit) == (3900, "migrate")
     assert "xl migrate-receive" in command.stdin
+    plain = replace(LIVE, policy=replace(LIVE.policy, transport=Transport.TCP))
+    ((_, by_tcp),) = steps.acts(AT, FROM, TO, plain)
+    assert by_tcp == xl.migrate("web1", "root", "10.99.0.2", 3900, plain=True)
+    assert by_tcp.argv == command.argv
+    assert command.stdin != by_tcp.stdin
     policy = replace(LIVE.policy, suspend_timeout_s=7, ship_timeout_s=11)
     order = replace(LIVE, policy=policy, target=replace(LIVE.target, user="mover"))
     ((_, command),) = steps.acts(AT, FROM, TO, order)

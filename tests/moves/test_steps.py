@@ -24,7 +24,7 @@ from reconciler.model.facts import (
     VolumeGroup,
 )
 from reconciler.model.move import Direction, Order, Progress, Side
-from reconciler.moves import look, recipe
+from reconciler.moves import guards, look, recipe
 from reconciler.moves.common import resource_text
 from reconciler.moves.step import Action, Mark, Step, Verdict, Views, wait, wrong
 from tests.moves.journeys import at, back, move, provision
@@ -273,6 +273,22 @@ def test_the_source_is_forced_primary_only_before_a_peer() -> None:
 # -- suspending -----------------------------------------------------------------------------------
 
 
+LARGER = (
+    "xen1: /dev/vg/web1-data has 272629764 bytes now and had 272629760 when web1-1 was planned; "
+    "DRBD on it has the old size"
+)
+
+
+def lvextended(view: View) -> View:
+    """The second volume, as `lvextend` leaves it."""
+    found = view.get(lvm.VOLUMES)
+    return changed(
+        view,
+        lvm.VOLUMES,
+        tuple(replace(v, size_bytes=v.size_bytes + 4) if v.name == "web1-data" else v for v in found),
+    )
+
+
 @pytest.mark.parametrize(("name", "image"), [("attach-suspend", "attach"), ("cutover-suspend", "cutover")])
 def test_suspending(name: str, image: str) -> None:
     commands = argv(at(name), RUNS_S, T)
@@ -298,6 +314,13 @@ def test_suspending(name: str, image: str) -> None:
         "web1 on xen1: 335544320 bytes needed below /var/lib/xen-reconciler for its image"
     )
     assert judge(at(name), has(S, dom(DomainState.SHUTDOWN))) == wait("web1 on xen1 is shutdown")
+    larger = lvextended(RUNS_S)
+    if name == "attach-suspend":
+        assert why(at(name), larger) == LARGER
+        with guards.without("same-size"):
+            assert mark(at(name), larger) is Mark.READY
+    else:
+        assert mark(at(name), lvextended(has(S, dom(), on="drbd"))) is Mark.READY, "DRBD keeps its size"
     assert (
         why(at(name), has(S, dom(DomainState.PAUSED)))
         == "web1 on xen1 is paused; only a running domain is suspended"
@@ -350,6 +373,8 @@ def test_restoring() -> None:
         why(at("attach-restore"), has(ready, PAUSED))
         == "web1 on xen1 opened other devices than meant: xvda=253:0, xvdb=253:1"
     )
+    assert why(at("attach-restore"), lvextended(ready)) == LARGER
+    assert mark(at("attach-restore"), lvextended(has(ready, PAUSED, on="drbd"))) is Mark.DONE
     assert why(at("attach-restore"), rebooted(ready)) == "xen1 has rebooted since web1-1 was planned"
     assert (
         why(at("attach-restore"), links(ready, "volumes"))

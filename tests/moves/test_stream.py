@@ -22,7 +22,7 @@ from reconciler.model.facts import (
     View,
 )
 from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Side, Status
-from reconciler.model.placement import Compression
+from reconciler.model.placement import Compression, Transport
 from reconciler.moves import guards, look, machine, recipe, stream
 from reconciler.moves.common import resource_text
 from reconciler.moves.step import DONE, READY, Mark, Verdict, Views, wait, wrong
@@ -407,7 +407,7 @@ AT, AFTER = at("cutover-stream"), at("cutover-stream", "cutover-stream")
 def test_the_memory_goes_straight_into_a_paused_copy() -> None:
     ((side, command),) = steps.acts(AT, FROM, TO, STREAM)
     assert side is SOURCE
-    assert command == xl.stream("web1", "root", "10.99.0.2", 3900, False)
+    assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=False)
     assert (command.argv[3:], command.timeout_s, command.unit) == (
         ("stream", "web1", "root@10.99.0.2"),
         3900,
@@ -419,7 +419,10 @@ def test_the_memory_goes_straight_into_a_paused_copy() -> None:
     assert (command.argv[-1], command.timeout_s) == ("mover@10.99.0.2", 18)
     order = replace(STREAM, policy=replace(STREAM.policy, compression=Compression.ZSTD))
     ((_, command),) = steps.acts(AT, FROM, TO, order)
-    assert command == xl.stream("web1", "root", "10.99.0.2", 3900, True)
+    assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=True)
+    order = replace(STREAM, policy=replace(STREAM.policy, transport=Transport.TCP))
+    ((_, command),) = steps.acts(AT, FROM, TO, order)
+    assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=False, plain=True)
     order = replace(STREAM, policy=replace(STREAM.policy, suspend_timeout_s=7))
     assert steps.step("cutover-stream", order).deadline_s(order) == 7 + order.policy.ship_timeout_s
 

@@ -11,7 +11,7 @@ import pytest
 from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.facts import Unknown, View
 from reconciler.model.move import MoveDisk, Side
-from reconciler.model.placement import Attach, Compression, Cutover, Domain, Policy
+from reconciler.model.placement import Attach, Compression, Cutover, Domain, Policy, Transport
 from reconciler.model.plan import ItemKind
 from reconciler.planning.attaching import Ways, check_tables, choose, no_pivot, no_stream
 from reconciler.planning.index import Found
@@ -256,6 +256,14 @@ def test_what_is_sent_live_is_not_compressed() -> None:
     why = "what is sent while the domain runs is not compressed"
     told = f"policy wants cutover: live and compression: zstd, but {why}"
     assert found == Ways(PIVOT, LIVE, (told,), ())
+
+
+def test_what_goes_as_a_file_goes_by_ssh() -> None:
+    found = choose(Policy(cutover=STORE, transport=Transport.TCP), FOUND, ALL, *hosts("", ""))
+    assert found == Ways(PIVOT, STORE, (), ("its memory goes by ssh, as it is sent as a file",))
+    for cutover in (LIVE, STREAM):
+        wanted = Policy(cutover=cutover, transport=Transport.TCP)
+        assert choose(wanted, FOUND, ALL, *hosts("", "")) == Ways(PIVOT, cutover, (), ())
 
 
 def test_hosts_that_do_not_tell_their_programs() -> None:

@@ -1,4 +1,4 @@
-"""A fact that only a step's commands need, and that is not known: nothing is begun, and the journey goes on later."""
+"""A fact that only a step's commands need is not known: nothing is begun, the journey goes on later."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from reconciler.model.placement import (
     NewDisk,
     Policy,
     Provision,
+    Transport,
     Where,
 )
 from reconciler.source import documents
@@ -98,6 +99,7 @@ domains:
       attach: suspend
       cutover: store
       compression: zstd
+      transport: tcp
       sync_deadline_s: 1
       suspend_timeout_s: 2
       ship_timeout_s: 3
@@ -125,7 +127,7 @@ domains:
         "web1",
         "xen1",
         "7f8d4a3e-9a0b-4d52-8d0e-5f2f7d8c1b2a",
-        Policy(Attach.SUSPEND, Cutover.STORE, Compression.ZSTD, 1, 2, 3, None, 7),
+        Policy(Attach.SUSPEND, Cutover.STORE, Compression.ZSTD, Transport.TCP, 1, 2, 3, None, 7),
         Provision(
             512,
             (

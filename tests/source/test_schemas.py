@@ -97,6 +97,7 @@ def test_choices_are_those_of_the_model() -> None:
     assert policy["attach"]["enum"] == [each.value for each in placement.Attach]
     assert policy["cutover"]["enum"] == [each.value for each in placement.Cutover]
     assert policy["compression"]["enum"] == [each.value for each in placement.Compression]
+    assert policy["transport"]["enum"] == [each.value for each in placement.Transport]
 
 
 def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:

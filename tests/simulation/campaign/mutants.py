@@ -30,6 +30,7 @@ MUTANTS = (
     Mutant(("devices-proven",), "move", ("wrong-device",)),
     Mutant(("image-this-boot",), "move", ("crash-ran-gone",)),
     Mutant(("restorable",), "move", ("mem-set",)),
+    Mutant(("same-size",), "move", ("extend",)),
     Mutant(("on-drbd",), "pivot", ("refresh",)),
     Mutant(("cut-off",), "stream", ("refresh",)),
     Mutant(("image-once",), "move", ("guest-gone-after",)),

@@ -234,6 +234,7 @@ class Run:
             case "extend":
                 for host in self.world.hosts.values():
                     strangers.extend(host)
+                self.world.advance(strangers.USED_S)
             case _:
                 self.operator.ask(what)
 

@@ -1,0 +1,109 @@
+#!/usr/bin/python3 -I
+"""Carries what it reads to a command on another host by plain TCP, in place of ssh.
+
+Runs on the source: `python3 -I -c THIS USER@ADDRESS COMMAND`. Standard library only.
+
+ssh starts the other half on the target and shows what the command says, as ever; only what the command is
+to read goes past it. The other half listens on ADDRESS, at a port that the kernel chooses, for one connection
+that begins with a secret. The secret goes through ssh and is in no argument. What follows it is not
+encrypted, like DRBD's own traffic between the same two addresses.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+from typing import IO
+
+SSH = (
+    "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 "
+    "-c aes128-gcm@openssh.com,aes128-ctr"
+)
+SECRET_BYTES = 32
+CONNECT_S = 15.0
+PIECE = 1 << 18
+SILENCE_MS = 60_000
+PORT = b"listens at port "
+LISTEN = f"""\
+import hmac, os, socket, sys, time
+secret = sys.stdin.buffer.raw.read({SECRET_BYTES})
+listener = socket.create_server((sys.argv[1], 0))
+print("{PORT.decode()}%d" % listener.getsockname()[1], file=sys.stderr, flush=True)
+until = time.monotonic() + {CONNECT_S}
+while True:
+    listener.settimeout(max(0.001, until - time.monotonic()))
+    peer = listener.accept()[0]
+    peer.settimeout(5)
+    try:
+        known = peer.recv({SECRET_BYTES}, socket.MSG_WAITALL)
+    except OSError:
+        known = b""
+    if len(secret) == {SECRET_BYTES} and hmac.compare_digest(known, secret):
+        break
+    peer.close()
+listener.close()
+peer.settimeout(None)
+peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
+peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+os.dup2(peer.fileno(), 0)
+os.execvp("sh", ["sh", "-c", sys.argv[2]])
+"""
+
+
+def far(destination: str, command: str) -> list[str]:
+    """ssh with the other half."""
+    address = destination.rpartition("@")[2]
+    return [*SSH.split(), destination, shlex.join(["python3", "-I", "-c", LISTEN, address, command])]
+
+
+def port_of(said: IO[bytes]) -> int | None:
+    """Where the other half listens; None when it ends without saying so. ssh may speak first."""
+    for line in said:
+        if line.startswith(PORT):
+            return int(line.removeprefix(PORT))
+        os.write(2, line)
+    return None
+
+
+def pump(destination: str, port: int, secret: bytes) -> None:
+    """All that comes, then its end. A connection that fails ends the command, and with it this program."""
+    try:
+        with socket.create_connection((destination.rpartition("@")[2], port), timeout=CONNECT_S) as peer:
+            peer.settimeout(None)
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_MS)
+            peer.sendall(secret)
+            while piece := os.read(0, PIECE):
+                peer.sendall(piece)
+    except OSError as error:
+        sys.stderr.write(f"plain TCP to {destination}: {error}\n")
+
+
+def show(said: IO[bytes]) -> None:
+    """What the command complains about."""
+    for line in said:
+        os.write(2, line)
+
+
+def carry(destination: str, command: str) -> int:
+    """The exit status of the command, or of what kept it from being reached. It may not read all."""
+    secret = secrets.token_bytes(SECRET_BYTES)
+    other = subprocess.Popen(far(destination, command), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert other.stdin is not None and other.stderr is not None
+    other.stdin.write(secret)
+    other.stdin.flush()
+    port = port_of(other.stderr)
+    if port is not None:
+        threading.Thread(target=pump, args=(destination, port, secret), daemon=True).start()
+        show(other.stderr)
+    return other.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(carry(*sys.argv[1:3]))

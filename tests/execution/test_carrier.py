@@ -1,0 +1,121 @@
+"""Memory by plain TCP: the program in place of ssh, with an `ssh` that runs the command here."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reconciler.commands import xl
+from reconciler.execution import carrier
+
+SSH = """#!/bin/sh
+echo "A banner of the site" >&2
+for word; do last=$word; done
+[ "$FAKE" = no-host ] && { echo "ssh: no route" >&2; exit 255; }
+exec sh -c "$last"
+"""
+PROGRAM = Path(carrier.__file__).read_text()
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "ssh").write_text(SSH)
+    (tmp_path / "ssh").chmod(0o755)
+    return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "FAKE": ""}
+
+
+def carry(
+    env: dict[str, str], command: str, memory: bytes, address: str = "127.0.0.1"
+) -> subprocess.CompletedProcess[bytes]:
+    argv = [sys.executable, "-I", "-c", PROGRAM, f"root@{address}", command]
+    return subprocess.run(argv, input=memory, capture_output=True, timeout=60, env=env)
+
+
+def test_what_goes_in_comes_out_there(env: dict[str, str]) -> None:
+    memory = random.Random(1).randbytes(5_000_001)
+    done = carry(env, "cat; echo done >&2; exit 3", memory)
+    assert done.returncode == 3
+    assert done.stdout == memory
+    assert done.stderr == b"A banner of the site\ndone\n"
+
+
+def test_a_command_that_ends_early_ends_it(env: dict[str, str]) -> None:
+    """As with ssh, though more would come."""
+    argv = [sys.executable, "-I", "-c", PROGRAM, "root@127.0.0.1", "head -c 4"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as running:
+        assert running.stdin is not None and running.stdout is not None
+        running.stdin.write(b"memory")
+        running.stdin.flush()
+        assert running.stdout.read() == b"memo"
+        assert running.wait(timeout=30) == 0
+
+
+def test_a_host_that_cannot_be_reached(env: dict[str, str]) -> None:
+    done = carry({**env, "FAKE": "no-host"}, "cat", b"memory")
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert done.stderr == b"A banner of the site\nssh: no route\n"
+
+
+def test_an_address_that_is_not_the_other_hosts(env: dict[str, str]) -> None:
+    done = carry(env, "cat", b"memory", address="192.0.2.1")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"Cannot assign requested address" in done.stderr
+
+
+def listening(secret: bytes) -> tuple[subprocess.Popen[bytes], int]:
+    argv = [sys.executable, "-I", "-c", carrier.LISTEN, "127.0.0.1", "cat"]
+    pipe = subprocess.PIPE
+    other = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)
+    assert other.stdin is not None and other.stderr is not None
+    other.stdin.write(secret)
+    other.stdin.close()
+    other.stdin = None
+    port = carrier.port_of(other.stderr)
+    assert port is not None
+    return other, port
+
+
+@pytest.mark.parametrize("said", [b"x" * carrier.SECRET_BYTES, b"", b"short"])
+def test_who_does_not_know_the_secret_is_not_heard(said: bytes) -> None:
+    other, port = listening(b"s" * carrier.SECRET_BYTES)
+    with socket.create_connection(("127.0.0.1", port)) as stranger:
+        stranger.sendall(said)
+        stranger.shutdown(socket.SHUT_WR)
+        assert stranger.recv(1) == b""
+    with socket.create_connection(("127.0.0.1", port)) as right:
+        right.sendall(b"s" * carrier.SECRET_BYTES + b"memory")
+    assert other.communicate(timeout=30)[0] == b"memory"
+    assert other.returncode == 0
+
+
+def test_without_a_secret_nobody_is_heard() -> None:
+    """The source has gone before it said one."""
+    other, port = listening(b"")
+    with socket.create_connection(("127.0.0.1", port)) as anybody:
+        anybody.shutdown(socket.SHUT_WR)
+        assert anybody.recv(1) == b""
+    other.kill()
+    other.wait()
+
+
+def test_a_stream_by_it(env: dict[str, str], tmp_path: Path) -> None:
+    """The whole line, with an `xl` that sends and takes a text."""
+    (tmp_path / "xl").write_text(
+        '#!/bin/sh\n[ "$1" = save ] && { echo "memory of $3"; exit; }\ncat "$3" > "$TAKEN"\n'
+    )
+    (tmp_path / "xl").chmod(0o755)
+    taken = tmp_path / "taken"
+    stream = xl.stream("web1", "root", "127.0.0.1", 60, compressed=False, plain=True)
+    assert stream.stdin == PROGRAM
+    env["TAKEN"] = str(taken)
+    done = subprocess.run(
+        stream.argv, input=stream.stdin, text=True, capture_output=True, timeout=60, env=env
+    )
+    assert done.returncode == 0, done.stderr
+    assert taken.read_text() == "memory of web1\n"
