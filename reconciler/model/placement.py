@@ -65,6 +65,7 @@ class Policy:
     ship_timeout_s: int = 3600
     max_freeze_s: int | None = None
     resync_rate_mb_s: int = 100
+    cutover_window: str | None = None
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Ready(Step):
 
     name = "cutover-ready"
     phase = Phase.CUTOVER
+    gated = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         through = (lvm.VOLUMES, dm.TABLES) if order.pivots else ()

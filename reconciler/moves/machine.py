@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skip, Skipped, tell
 from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Status
+from reconciler.model.window import opens_in_s
 from reconciler.moves import guards, recipe
 from reconciler.moves.cutover import COPIES
 from reconciler.moves.step import Mark, Step, Verdict
@@ -22,6 +23,7 @@ PATIENCE_S = 60.0
 MIRROR_PATIENCE_S = 600.0
 """The domain runs all the while, and a sync given up is lost: no hurry there."""
 HOLD_RETRY_S = 60.0
+WINDOW_POLL_S = 60.0
 _HEAL = frozenset({Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY, Reason.REWOUND})
 """Held for these, a journey goes on as soon as the hosts answer again: the trouble is over then."""
 _STAYS = frozenset({Reason.DISKS, Reason.STALE_EPOCH})
@@ -82,7 +84,7 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
         return _hold(progress, Reason.DISKS, verdict.why, now, retry=False)
     match Mark.READY if verdict.mark is Mark.DONE and step.lasting and progress.unsure else verdict.mark:
         case Mark.DONE:
-            return _next(order, progress, step, now)
+            return _closed(order, progress, step, now) or _next(order, progress, step, now)
         case Mark.READY:
             if progress.status is Status.HELD and progress.reason not in _HEAL and not _due(progress, now):
                 return Pause(progress, HOLD_RETRY_S)
@@ -106,6 +108,17 @@ def _sync(verdict: Verdict, progress: Progress) -> float | None:
 
 def _due(progress: Progress, now: datetime.datetime) -> bool:
     return progress.retry_at is not None and now >= progress.retry_at
+
+
+def _closed(order: Order, progress: Progress, step: Step, now: datetime.datetime) -> Decision | None:
+    """All is ready and the domain's window is not open: looked at again until it is. It is no trouble."""
+    window = order.policy.cutover_window
+    if not step.gated or window is None or not (seconds := opens_in_s(window, now)):
+        return None
+    opens = (now + datetime.timedelta(seconds=seconds)).astimezone(datetime.UTC)
+    why = f"in step; changes hosts between {window.replace('-', ' and ')} UTC, next at {opens:%d %b %H:%M}"
+    waiting = replace(progress.at(step.name, now), reason=None, detail=why)
+    return Pause(waiting, min(seconds, WINDOW_POLL_S))
 
 
 def _next(order: Order, progress: Progress, step: Step, now: datetime.datetime) -> Decision:

@@ -119,6 +119,8 @@ class Step:
     freeze_ends: bool = False
     fresh: bool = False
     """Whether facts must be read anew even when the step before has just read them."""
+    gated: bool = False
+    """Whether a journey waits behind it, once it is done, for the domain's window."""
     lasting: bool = False
     """Whether the step is done only once all its commands have ended well, as nobody sees what a power loss
     would still take away. Acting again on DONE must be harmless."""

@@ -364,7 +364,9 @@ def _move(
             size, found.seen.memory_mb, ways.attach, ways.cutover, situation.samples, limits.rates
         ),
     )
-    return order, ways.remarks
+    window = domain.policy.cutover_window
+    when = (f"changes hosts between {window.replace('-', ' and ')} UTC",) if window else ()
+    return order, (*ways.remarks, *when)
 
 
 def _provision(situation: Situation, domain: Domain, room: Room) -> Order | str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.model.command import Answer, Command, NoAnswer, Skip, Skipped
-from reconciler.model.move import Direction, Progress, Reason, Status
+from reconciler.model.move import Direction, Order, Progress, Reason, Status
 from reconciler.moves import guards, machine, recipe
 from reconciler.moves.step import DONE, READY, Mark, Verdict, in_doubt, wait, wrong
 from tests.moves.journeys import at, back, move, pivot_move, provision
@@ -36,6 +36,50 @@ def test_done_goes_on_to_the_next_step() -> None:
     decision = machine.decide(ORDER, at("connect", reason=Reason.DEADLINE, detail="x"), DONE, NOW)
     assert isinstance(decision, machine.GoOn)
     assert (decision.progress.step, decision.progress.reason, decision.progress.detail) == ("sync", None, "")
+
+
+WINDOWED = replace(ORDER, policy=replace(ORDER.policy, cutover_window="22:00-04:00"))
+OPENS = NOW.replace(hour=22, minute=0, second=0, microsecond=0)
+
+
+@pytest.mark.parametrize(
+    ("before_s", "pause_s"), [(3600.0, machine.WINDOW_POLL_S), (60.5, 60.0), (59.0, 59.0), (0.25, 0.25)]
+)
+def test_all_is_ready_and_the_window_is_not_open(before_s: float, pause_s: float) -> None:
+    now = OPENS - datetime.timedelta(seconds=before_s)
+    ready = at("cutover-ready", attempts=1, status=Status.HELD, reason=Reason.UNREACHABLE, detail="silence")
+    decision = machine.decide(WINDOWED, replace(ready, sync_percent=100.0), DONE, now)
+    why = f"in step; changes hosts between 22:00 and 04:00 UTC, next at {OPENS:%d %b} 22:00"
+    waiting = replace(at("cutover-ready"), step_began=now, detail=why, sync_percent=100.0)
+    assert decision == machine.Pause(waiting, pause_s)
+
+
+def test_what_waits_for_its_window_is_not_late() -> None:
+    """Its deadline counts from when it was last ready."""
+    now = OPENS - datetime.timedelta(seconds=1)
+    since = at("cutover-ready", step_began=now - datetime.timedelta(days=9))
+    decision = machine.decide(WINDOWED, since, DONE, now)
+    assert isinstance(decision, machine.Pause)
+    assert isinstance(machine.decide(WINDOWED, decision.progress, wait("not in step"), OPENS), machine.Pause)
+
+
+@pytest.mark.parametrize("order", [ORDER, WINDOWED])
+def test_an_open_window_or_none_holds_nothing_up(order: Order) -> None:
+    decision = machine.decide(order, at("cutover-ready"), DONE, OPENS)
+    assert isinstance(decision, machine.GoOn)
+    assert decision.progress.step == "source-autostart-off"
+
+
+def test_only_the_change_of_hosts_waits_for_a_window() -> None:
+    shut = OPENS - datetime.timedelta(hours=1)
+    for direction in Direction:
+        for step in recipe.steps(WINDOWED, direction):
+            progress = replace(at(step.name), direction=direction)
+            decision = machine.decide(WINDOWED, progress, DONE, shut)
+            assert isinstance(decision, machine.Pause) is (step.name == "cutover-ready"), step.name
+    trouble = machine.decide(WINDOWED, at("cutover-ready"), wrong("swollen"), shut)
+    assert isinstance(trouble, machine.GoOn)
+    assert trouble.progress.direction is Direction.BACK
 
 
 def test_done_with_the_last_step_ends() -> None:

@@ -104,6 +104,7 @@ domains:
       suspend_timeout_s: 2
       ship_timeout_s: 3
       max_freeze_s: null
+      cutover_window: 22:00-04:00
     provision:
       memory_mb: 512
       vcpus: 2
@@ -127,7 +128,9 @@ domains:
         "web1",
         "xen1",
         "7f8d4a3e-9a0b-4d52-8d0e-5f2f7d8c1b2a",
-        Policy(Attach.SUSPEND, Cutover.STORE, Compression.ZSTD, Transport.TCP, 1, 2, 3, None, 7),
+        Policy(
+            Attach.SUSPEND, Cutover.STORE, Compression.ZSTD, Transport.TCP, 1, 2, 3, None, 7, "22:00-04:00"
+        ),
         Provision(
             512,
             (

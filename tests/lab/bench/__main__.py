@@ -32,7 +32,9 @@ OURS = {
     "suspend": "{attach: suspend, cutover: store}",
     "store": "{attach: pivot, cutover: store}",
     "stream": "{attach: pivot, cutover: stream}",
+    "stream-tcp": "{attach: pivot, cutover: stream, transport: tcp}",
     "live": "{attach: pivot, cutover: live}",
+    "live-tcp": "{attach: pivot, cutover: live, transport: tcp}",
 }
 WAYS = (*BY_HAND, *OURS)
 SILENCE_S = 1.0

@@ -1,0 +1,156 @@
+"""A full sync with the resource file of a move, against what the link and the disks do raw, in one run.
+
+    python -m tests.lab.bench.sync --mib 256 --full 5,90,100 --repeat 3
+
+The target's volume is full of something else before each. What is sent is counted on the replication card.
+The rate is of the whole sync as a user waits for it, from the target's `drbdadm up` to UpToDate on both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from reconciler.commands import drbd
+from tests.lab.host import Host
+from tests.lab.lab import Lab
+
+MINOR, PORT, RAW_PORT = 190, 7890, 9999
+RATE_MB_S = 10_000
+"""No limit: what the link and the disks allow is measured."""
+TAKE = (
+    "import socket, sys, time\n"
+    f"peer = socket.create_server((sys.argv[1], {RAW_PORT})).accept()[0]\n"
+    "began = time.monotonic()\n"
+    "while peer.recv(1 << 20): pass\n"
+    "print(time.monotonic() - began)\n"
+)
+GIVE = (
+    "import socket, sys, time\n"
+    "for _ in range(100):\n"
+    "    try:\n"
+    f"        peer = socket.create_connection((sys.argv[1], {RAW_PORT}))\n"
+    "        break\n"
+    "    except OSError: time.sleep(0.2)\n"
+    "for _ in range(int(sys.argv[2])): peer.sendall(bytes(1 << 20))\n"
+)
+FILL = (
+    "dd if=/dev/urandom of=/dev/shm/piece bs=1M count=8 status=none; at=0; n=0; "
+    'while [ "$n" -lt "{pieces}" ]; do '
+    "dd if=/dev/shm/piece of=/dev/vg/bench bs=1M skip=$((n % 8)) seek=$((n * {stride} % {mib})) count=1 "
+    "oflag=direct conv=notrunc status=none; n=$((n + 1)); done"
+)
+WAIT = (
+    "until drbdsetup events2 --now --statistics bench | "
+    "grep -q 'replication:Established peer-disk:UpToDate'; do sleep 0.1; done"
+)
+
+
+def seconds(host: Host, command: str) -> float:
+    """How long a command takes on the host, by its own clock."""
+    line = f"a=$(date +%s%N); {{ {command}; }} >&2; b=$(date +%s%N); echo $((b - a))"
+    return int(host.run(line, timeout_s=1800)) / 1e9
+
+
+def raw_link(source: Host, target: Host, mib: int) -> float:
+    """MiB a second over one TCP connection between the replication addresses."""
+    with ThreadPoolExecutor(1) as pool:
+        took = pool.submit(target.run, ["python3", "-c", TAKE, target.replication_address])
+        source.run(["python3", "-c", GIVE, target.replication_address, str(mib)], timeout_s=600)
+        return mib / float(took.result())
+
+
+def raw_disk(host: Host, mib: int) -> float:
+    """MiB a second written straight to the volume."""
+    write = "dd if=/dev/shm/piece of=/dev/vg/bench bs=1M seek=$i oflag=direct conv=notrunc status=none"
+    pieces = f"for i in $(seq 0 8 {mib - 8}); do {write}; done"
+    return mib / seconds(host, pieces)
+
+
+def sent_bytes(host: Host) -> int:
+    return int(host.run(["cat", "/sys/class/net/repl/statistics/tx_bytes"]))
+
+
+def sync(source: Host, target: Host, mib: int, full: int) -> tuple[float, float]:
+    """MiB a second of one whole sync, and the MiB that were sent."""
+    source.run("blkdiscard -z /dev/vg/bench", timeout_s=600)
+    source.run(
+        FILL.format(pieces=mib * full // 100, stride=1 if full == 100 else 97, mib=mib), timeout_s=1800
+    )
+    for host in (source, target):
+        host.run("dd if=/dev/zero of=/dev/vg/bench-md bs=1M count=4 oflag=direct status=none")
+        host.run("drbdadm -- --force create-md bench >/dev/null 2>&1")
+    source.run("drbdadm up bench && drbdadm primary --force bench")
+    before = sent_bytes(source)
+    target.run("drbdadm up bench")
+    took_s = seconds(source, WAIT)
+    sent = (sent_bytes(source) - before) / 2**20
+    for host in (source, target):
+        host.run("drbdadm down bench")
+    sums = {host.run("md5sum </dev/vg/bench", timeout_s=600) for host in (source, target)}
+    assert len(sums) == 1, "the two sides differ"
+    return mib / took_s, sent
+
+
+def prepare(lab: Lab, mib: int) -> tuple[Host, Host]:
+    """A volume on each side, and the resource file that a move would write."""
+    sides = [
+        drbd.ResourceSide(
+            name,
+            host.replication_address,
+            PORT,
+            (drbd.ResourceVolume(MINOR, "/dev/vg/bench", "/dev/vg/bench-md"),),
+        )
+        for name, host in lab.hosts.items()
+    ]
+    text = drbd.resource_file("bench", "secret", RATE_MB_S, sides)
+    for host in lab.hosts.values():
+        host.run(
+            f"lvcreate -qq -y -Wy -Zy -L {mib}m -n bench vg; lvcreate -qq -y -Wy -Zy -L 4m -n bench-md vg"
+        )
+        host.write("/etc/drbd.d/bench.res", text)
+        host.run("dd if=/dev/urandom of=/dev/shm/piece bs=1M count=8 status=none")
+    source, target = lab.hosts["xen1"], lab.hosts["xen2"]
+    return source, target
+
+
+def main() -> int:
+    """Print a table and write it to a file."""
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.bench.sync", description=__doc__)
+    parser.add_argument("--mib", type=int, default=256)
+    parser.add_argument("--full", default="5,90,100")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("bench-sync.md"))
+    given = parser.parse_args()
+    lines = [
+        "| % full | sync rate by the slower of link and disk | sent, share of the volume |",
+        "|---|---|---|",
+    ]
+    with Lab(2) as lab:
+        source, target = prepare(lab, given.mib)
+        found: dict[int, list[tuple[float, float]]] = {}
+        for _, full in itertools.product(range(given.repeat), map(int, given.full.split(","))):
+            link, disk = raw_link(source, target, given.mib), raw_disk(target, given.mib)
+            rate, sent = sync(source, target, given.mib, full)
+            found.setdefault(full, []).append((rate / min(link, disk), sent / given.mib))
+            print(
+                f"{full} %: link {link:.1f}, disk {disk:.1f}, sync {rate:.1f} MiB/s; sent {sent:.1f}",
+                flush=True,
+            )
+    for full, taken in found.items():
+        rates, shares = ([row[n] for row in taken] for n in (0, 1))
+        lines.append(
+            f"| {full} | {statistics.median(rates):.2f} ({min(rates):.2f}–{max(rates):.2f}) "
+            f"| {statistics.median(shares):.3f} |"
+        )
+    given.out.write_text("\n".join([*lines, ""]))
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
