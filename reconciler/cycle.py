@@ -32,6 +32,7 @@ from reconciler.moves.journal import EventKind, Journal, Record
 from reconciler.observed.survey import ask, survey
 from reconciler.planning.planner import Limits, Past, Situation, plan
 from reconciler.planning.predict import Rates
+from reconciler.planning.rates import sync_rate_mb_s
 from reconciler.report.build import HISTORY, EventsOnce, Source, Standing, build
 from reconciler.report.timings import sample
 from reconciler.report.write import write
@@ -347,7 +348,7 @@ class Cycle:
             return now is not None and self._rests(now)
 
         while True:
-            progress, seconds = self._executor.advance(order, progress, pauses)
+            progress, seconds = self._executor.advance(self._at_its_rate(order), progress, pauses)
             if progress.ended or stop() or not self.desk.calls(order.domain):
                 break
             self.attend(only=order.domain)
@@ -357,6 +358,12 @@ class Cycle:
             progress = found.progress
         self._tell(order, progress)
         return progress, seconds
+
+    def _at_its_rate(self, order: Order) -> Order:
+        """The order with the rate of its sync as the commit in force has it; all else stays as planned."""
+        active = [(record.order, record.progress) for record in self.journal.active()]
+        rate = sync_rate_mb_s(order, self.intent.desired, active)
+        return replace(order, policy=replace(order.policy, resync_rate_mb_s=rate))
 
     def _tell(self, order: Order, progress: Progress) -> None:
         if progress.status is Status.MOVED:

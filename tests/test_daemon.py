@@ -117,6 +117,29 @@ def test_sigterm_ends_between_steps_and_the_next_start_goes_on(site: Site, fleet
     assert fleet.violations() == []
 
 
+def test_a_commit_changes_the_rate_of_a_sync_under_way(site: Site, fleet: Handle) -> None:
+    """1 MB a second would take the 772 MB of web1 for 39 s of the simulated hosts' time, 20 times as fast."""
+
+    def place(policy: str) -> None:
+        site.write("domains.yaml", f"domains:\n  web1: {{host: xen2, policy: {policy}}}\n")
+        site.commit(policy)
+
+    def rates() -> set[str]:
+        with fleet.live.lock:
+            hosts = fleet.world.hosts.values()
+            return {host.drbd["xr-web1"].options["c-max-rate"] for host in hosts if "xr-web1" in host.drbd}
+
+    place("{resync_rate_mb_s: 1}")
+    site.start()
+    site.wait("the sync", in_step("sync"), 60)
+    assert rates() == {"1M"}
+    place("{resync_rate_mb_s: 80}")
+    report = site.wait("web1 on xen2", at("xen2"), 30)
+    assert [step["step"] for step in report["history"][0]["steps"]].count("sync") == 1
+    assert report["history"][0]["outcome"] == "moved"
+    assert fleet.violations() == []
+
+
 @pytest.mark.parametrize("step", ["source-pivot", "ship", "target-restore", "source-volumes-removed"])
 def test_a_killed_daemon_is_followed_by_one_that_goes_on(site: Site, fleet: Handle, step: str) -> None:
     fleet.live.speed = 5.0

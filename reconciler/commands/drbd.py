@@ -170,6 +170,11 @@ def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[Reso
     return "\n".join([*lines, "}", ""])
 
 
+def rateless(text: str) -> str:
+    """A resource file's text without how fast a sync may be."""
+    return re.sub(r"(resync-rate|c-max-rate) \d+M;", r"\1;", text)
+
+
 def create_metadata(name: str) -> Command:
     return Command(("drbdadm", "--", "--force", "create-md", name), timeout_s=120)
 

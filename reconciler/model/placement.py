@@ -50,6 +50,7 @@ class Host:
     user: str = "root"
     volume_group: str = "vg"
     reserve_memory_mb: int = 0
+    sync_mb_s: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from reconciler.commands import drbd, files
-from reconciler.model.facts import Connection, DiskState, DrbdResource, Replication, Role
+from reconciler.model.facts import Connection, DiskState, DrbdResource, Replication, Role, View
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import look, stream
-from reconciler.moves.common import CreateMetadataVolumes, WriteResourceFile, bring_up, flip_commands
+from reconciler.moves.common import (
+    CreateMetadataVolumes,
+    WriteResourceFile,
+    bring_up,
+    flip_commands,
+    resource_path,
+    resource_text,
+)
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, in_doubt, wait, wrong
 
 TARGET_UP = "target-drbd-up"
@@ -110,13 +117,18 @@ class Connect(Step):
 
 
 class Sync(Step):
-    """Every block is on both sides; the source stays Primary, the target Secondary, throughout."""
+    """Every block is on both sides; the source stays Primary, the target Secondary, throughout.
+
+    Acting is for another rate only, as a commit or other moves may want it meanwhile.
+    """
 
     name = "sync"
     phase = Phase.MIRROR
+    max_attempts = 1000
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (drbd.RESOURCES,), Side.TARGET: (drbd.RESOURCES,)}
+        asked = (drbd.RESOURCES, files.text_of(resource_path(order)))
+        return dict.fromkeys(order.sides, asked)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         source, target = look.resource(views.source, order), look.resource(views.target, order)
@@ -137,7 +149,20 @@ class Sync(Step):
             return wrong(f"a disk on {order.target.name} has failed; {both}")
         if look.in_step(source, order) and look.in_step(target, order):
             return DONE
+        if any(self._other_rate(order, views[side]) for side in order.sides):
+            return READY
         return wait(look.describe(source), sync_percent(source, order))
+
+    def _other_rate(self, order: Order, view: View) -> bool:
+        """Whether the host's resource file is this move's, but for the rate."""
+        query, wanted = files.text_of(resource_path(order)), resource_text(order)
+        text = view.get(query) if view.knows(query) else None
+        return text is not None and text != wanted and drbd.rateless(text) == drbd.rateless(wanted)
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        commands = (*files.write(resource_path(order), resource_text(order)), drbd.adjust(order.resource))
+        sides = [side for side in order.sides if self._other_rate(order, views[side])]
+        return tuple(Action(side, commands) for side in sides)
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.sync_deadline_s

@@ -26,7 +26,7 @@ from reconciler.model.facts import (
 from reconciler.model.move import Direction, Order, Progress, Side
 from reconciler.moves import guards, look, recipe
 from reconciler.moves.common import resource_text
-from reconciler.moves.step import Action, Mark, Step, Verdict, Views, wait, wrong
+from reconciler.moves.step import DONE, READY, Action, Mark, Step, Verdict, Views, wait, wrong
 from tests.moves.journeys import at, back, move, provision
 from tests.planning.site import MIB, changed, config, empty, running, volume
 
@@ -505,6 +505,35 @@ def test_a_sync_goes_on_until_both_sides_are_in_step() -> None:
     assert judge(at("sync"), with_res(S, res()), with_res(T, begun)) == wait(look.describe(res()), 100.0)
     assert why(at("sync")) == "source: no DRBD resource; target: no DRBD resource"
     assert step("sync").deadline_s(ORDER) == ORDER.policy.sync_deadline_s
+
+
+def test_a_sync_takes_another_rate_while_it_runs() -> None:
+    behind = with_res(S, res(volume={"out_of_sync_kib": 193 * 1024, "peer_disk": DiskState.INCONSISTENT}))
+    beside = with_res(T, res(Role.SECONDARY, Role.PRIMARY))
+    slower = replace(ORDER, policy=replace(ORDER.policy, resync_rate_mb_s=7))
+    path = "/etc/drbd.d/xr-web1.res"
+
+    def views(source: str | None, target: str | None) -> tuple[View, View]:
+        query = files.text_of(path)
+        return changed(behind, query, source), changed(beside, query, target)
+
+    old, new = resource_text(ORDER), resource_text(slower)
+    assert "resync-rate 7M;" in new and "c-max-rate 7M;" in new
+    for source, target, sides in (
+        (old, old, [Side.SOURCE, Side.TARGET]),
+        (new, old, [Side.TARGET]),
+        (old, new, [Side.SOURCE]),
+    ):
+        assert judge(at("sync"), *views(source, target), slower) == READY
+        sent = acts(at("sync"), *views(source, target), slower)
+        expected = [*files.write(path, new), drbd.adjust("xr-web1")]
+        assert sent == [(side, command) for side in sides for command in expected]
+    for text in (new, None, new.replace("7850", "7851"), old.replace("secret", "other"), "somebody's own"):
+        assert judge(at("sync"), *views(text, text), slower).mark is Mark.WAIT, "not this move's, or right"
+    assert judge(at("sync"), behind, beside, slower).mark is Mark.WAIT, "files that cannot be read"
+    done = changed(with_res(S, res()), files.text_of(path), old)
+    assert judge(at("sync"), done, beside, slower) == DONE
+    assert step("sync").max_attempts >= 1000, "each change counts as one"
 
 
 # -- cutover --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 
 from reconciler.execution.executor import Executor
 from reconciler.model.command import Script
@@ -231,6 +232,10 @@ class Run:
             case "refresh":
                 for host in self.world.hosts.values():
                     strangers.refresh(host)
+            case "rate":
+                policy = self.order.policy
+                slower = replace(policy, resync_rate_mb_s=max(1, policy.resync_rate_mb_s // 2))
+                self.order = replace(self.order, policy=slower)
             case "extend":
                 for host in self.world.hosts.values():
                     strangers.extend(host)

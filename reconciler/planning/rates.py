@@ -1,0 +1,38 @@
+"""How fast a sync may be: what the domain's policy allows, and its share of what its hosts do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.model.move import Direction, Kind, Order, Phase, Progress, Side
+from reconciler.model.placement import Desired
+from reconciler.moves import recipe
+
+
+def sync_rate_mb_s(order: Order, desired: Desired | None, active: Iterable[tuple[Order, Progress]]) -> int:
+    """MB a second for a move as the commit in force has it now, 1 at the least.
+
+    Moves that are before their cutover share what a host allows, in equal parts. A host or a domain that the
+    commit does not name any more has what the order was planned with.
+    """
+    domain = desired.domains.get(order.domain) if desired else None
+    rates = [(domain.policy if domain else order.policy).resync_rate_mb_s]
+    syncing = [other for other, progress in active if _before_cutover(other, progress)]
+    for side in order.sides:
+        planned = order.host(side)
+        host = desired.hosts.get(planned.name, planned) if desired else planned
+        if host.sync_mb_s is not None:
+            sharing = sum(_touches(other, host.name) for other in syncing if other.domain != order.domain)
+            rates.append(host.sync_mb_s // (1 + sharing))
+    return max(1, min(rates))
+
+
+def _before_cutover(order: Order, progress: Progress) -> bool:
+    if order.kind is not Kind.MOVE or progress.ended or progress.direction is Direction.BACK:
+        return False
+    ahead = (step for step in recipe.steps(order, progress.direction) if step.name == progress.step)
+    return any(step.phase in (Phase.ATTACH, Phase.MIRROR) for step in ahead)
+
+
+def _touches(order: Order, host: str) -> bool:
+    return host in (order.host(Side.SOURCE).name, order.target.name)
