@@ -19,6 +19,7 @@ class SourcePlain(Step):
     name = "back-source-plain"
     phase = Phase.BACK
     max_attempts = 5
+    fresh = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         source = {Side.SOURCE: (drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}

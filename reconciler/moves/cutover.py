@@ -66,6 +66,8 @@ class Ready(Step):
             return wrong(f"{order.domain} does not run on DRBD on {order.host(Side.SOURCE).name}")
         if order.pivots and (beside := pivot.not_on_drbd(order, views.source)):
             return wrong(beside)
+        if order.pivots and (resized := look.resized(views.source, order, Side.SOURCE)):
+            return wrong(resized)
         for other in views.target.get(xl.DOMAINS):
             if whole(other.name) == order.domain:
                 return wrong(f"{order.target.name} already has a domain {other.name}")

@@ -97,6 +97,7 @@ class SourcePivot(Step):
     name = "source-pivot"
     phase = Phase.ATTACH
     max_attempts = 3
+    fresh = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}

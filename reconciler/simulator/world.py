@@ -154,7 +154,7 @@ class World:
             if at_work:
                 replication.settle_links(self)
             if beat_s <= following:
-                self._beat()
+                self.beat()
             due = [job for job in self.jobs if job.wake_at_s <= self.now_s]
             for job in due:
                 if not job.over:
@@ -172,7 +172,7 @@ class World:
     def _next_beat_s(self) -> float:
         return self.beats_due * self.beat_s
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
         self.beats_due = math.floor(self.now_s / self.beat_s) + 1
         if self._next_beat_s() <= self.now_s:
             self.beats_due += 1

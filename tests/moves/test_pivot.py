@@ -422,6 +422,8 @@ def test_ready_for_the_cutover_through_the_volumes() -> None:
         assert judge(progress, over(view, DRBD, LOWER), BESIDE) == not_there
     assert judge(progress, READY_S, BESIDE, ORDER) == not_there, "suspended to attach, it has DRBD open"
     assert judge(progress, MIRRORED, BESIDE, ORDER) == DONE
+    assert judge(progress, steps.lvextended(READY_S), BESIDE) == wrong(steps.LARGER)
+    assert judge(progress, steps.lvextended(MIRRORED), BESIDE, ORDER) == DONE, "DRBD keeps its size"
     lost = res(volume={"disk": DiskState.DISKLESS})
     assert judge(progress, with_res(READY_S, lost), BESIDE) == in_doubt(
         f"a disk of web1 on xen1 has failed: {look.describe(lost)}"

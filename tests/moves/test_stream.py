@@ -215,8 +215,9 @@ def test_the_steps_that_only_a_stream_has() -> None:
     forward = recipe.steps(STREAM, Direction.FORWARD)
     assert [step.name for step in forward if step.freeze_begins] == ["cutover-stream"]
     assert [step.name for step in forward if step.freeze_ends] == ["go"]
-    fresh = {"cutover-stream", "target-drbd-down", "go"}
+    fresh = {"source-pivot", "cutover-stream", "target-drbd-down", "go"}
     assert {step.name for step in forward if step.fresh} == fresh
+    assert "back-source-plain" in {step.name for step in recipe.steps(PIVOT, Direction.BACK) if step.fresh}
     assert recipe.steps(STREAM, Direction.BACK) == recipe.steps(PIVOT, Direction.BACK)
 
 

@@ -48,8 +48,8 @@ its place; a symlink pointed elsewhere at the moment a domain opened its disks."
 STEP = ("abort", "abort-killed", "hold-60", "hold-900", "mem-set", "refresh", "extend", "rate")
 """What a person does between two steps; a hold is lifted after so many seconds, `mem-set` asks a guest for
 memory that it does not give back, `refresh` is `lvchange --refresh` of every volume, `extend` is `lvextend`
-of the domain's, `rate` a commit that lets the sync be slower. The name of the step follows, as several can
-come before the same command: `abort@sync`."""
+of the domain's, whose guest uses the new room at once, `rate` a commit that lets the sync be slower. The name
+of the step follows, as several can come before the same command: `abort@sync`."""
 
 BEFORE_READ = ("fail", "hang", "cut-output")
 

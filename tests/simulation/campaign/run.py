@@ -11,6 +11,7 @@ from reconciler.model.move import Direction, Progress, Reason, Status
 from reconciler.moves import machine
 from reconciler.moves.journal import EventKind
 from reconciler.simulator import checkers
+from reconciler.simulator.domain import SLOTS
 from reconciler.simulator.runner import Point
 from reconciler.simulator.simclock import SimClock
 from tests.simulation.campaign import ends, strangers
@@ -239,7 +240,8 @@ class Run:
             case "extend":
                 for host in self.world.hosts.values():
                     strangers.extend(host)
-                self.world.advance(strangers.USED_S)
+                for _ in range(SLOTS):
+                    self.world.beat()
             case _:
                 self.operator.ask(what)
 

@@ -102,10 +102,6 @@ def refresh(host: SimHost) -> None:
                 host.set_table(device, host.extents_of(group, volume))
 
 
-USED_S = 40.0
-"""Until the guest has written everywhere, the room that it got included."""
-
-
 def extend(host: SimHost) -> None:
     """`lvextend` of the domain's volumes by one extent, whatever they stand on: then on their extents."""
     for group in host.groups.values():
