@@ -14,6 +14,9 @@ class Clock(Protocol):
     def now(self) -> datetime.datetime:
         """The time of day when it was last looked at, and the monotonic time since: it never jumps."""
 
+    def day(self) -> datetime.datetime:
+        """The time of day as it is set now: it may jump."""
+
     def set_by_wall(self) -> float:
         """Look at the time of day again, while nothing waits by it; how many seconds it was off."""
 
@@ -32,6 +35,9 @@ class SystemClock:
 
     def now(self) -> datetime.datetime:
         return self._wall + datetime.timedelta(seconds=time.monotonic() - self._since_s)
+
+    def day(self) -> datetime.datetime:
+        return wall()
 
     def set_by_wall(self) -> float:
         off = wall() - self.now()

@@ -242,7 +242,8 @@ class Cycle:
         if self.desk.stops(order.domain) or untouchable(progress):
             return
         step = recipe.find(order, progress.direction, progress.step)
-        if step.phase not in (Phase.ATTACH, Phase.MIRROR):
+        waits = step.gated or machine.waits_for_window(self._as_committed(order), progress, self.clock.day())
+        if step.phase not in (Phase.ATTACH, Phase.MIRROR) and not waits:
             return
         why = f"commit {desired.commit[:12]} wants {order.domain} on {wanted.host}"
         back = machine.turn_back(order, progress, Reason.PLACEMENT_CHANGED, why, self.clock.now())
@@ -348,7 +349,7 @@ class Cycle:
             return now is not None and self._rests(now)
 
         while True:
-            progress, seconds = self._executor.advance(self._at_its_rate(order), progress, pauses)
+            progress, seconds = self._executor.advance(self._as_committed(order), progress, pauses)
             if progress.ended or stop() or not self.desk.calls(order.domain):
                 break
             self.attend(only=order.domain)
@@ -359,11 +360,17 @@ class Cycle:
         self._tell(order, progress)
         return progress, seconds
 
-    def _at_its_rate(self, order: Order) -> Order:
-        """The order with the rate of its sync as the commit in force has it; all else stays as planned."""
+    def _as_committed(self, order: Order) -> Order:
+        """The order with the rate and the window of the commit in force; all else stays as planned."""
+        desired = self.intent.desired
         active = [(record.order, record.progress) for record in self.journal.active()]
-        rate = sync_rate_mb_s(order, self.intent.desired, active)
-        return replace(order, policy=replace(order.policy, resync_rate_mb_s=rate))
+        wanted = desired.domains.get(order.domain) if desired else None
+        policy = replace(
+            order.policy,
+            resync_rate_mb_s=sync_rate_mb_s(order, desired, active),
+            cutover_window=(wanted.policy if wanted else order.policy).cutover_window,
+        )
+        return replace(order, policy=policy)
 
     def _tell(self, order: Order, progress: Progress) -> None:
         if progress.status is Status.MOVED:

@@ -140,6 +140,29 @@ def test_a_commit_changes_the_rate_of_a_sync_under_way(site: Site, fleet: Handle
     assert fleet.violations() == []
 
 
+@pytest.mark.parametrize("then", ["home", "now"])
+def test_a_domain_waits_for_its_window(site: Site, fleet: Handle, then: str) -> None:
+    """In step, and running; until the commit wants it at home again, or at any time."""
+    opens = time.strftime("%H:%M", time.gmtime(time.time() + 6 * 3600))
+    shuts = time.strftime("%H:%M", time.gmtime(time.time() + 7 * 3600))
+    policy = f"{{cutover_window: {opens}-{shuts}}}"
+    site.write("domains.yaml", f"domains:\n  web1: {{host: xen2, policy: {policy}}}\n")
+    site.commit("web1 to xen2, later")
+    site.start()
+
+    def waits(report: dict[str, Any]) -> bool:
+        return f"between {opens} and {shuts} UTC" in (entry(report).get("why") or "")
+
+    site.wait("web1 waiting for its window", waits, 60)
+    time.sleep(1.0)
+    assert in_step("cutover-ready")(site.report())
+    assert fleet.where("web1") == "xen1"
+    site.place(web1="xen1" if then == "home" else "xen2")
+    report = site.wait("what the commit wants", at("xen1" if then == "home" else "xen2"), 90)
+    assert report["history"][0]["outcome"] == ("back" if then == "home" else "moved")
+    assert fleet.violations() == []
+
+
 @pytest.mark.parametrize("step", ["source-pivot", "ship", "target-restore", "source-volumes-removed"])
 def test_a_killed_daemon_is_followed_by_one_that_goes_on(site: Site, fleet: Handle, step: str) -> None:
     fleet.live.speed = 5.0

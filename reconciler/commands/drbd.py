@@ -144,7 +144,6 @@ def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[Reso
         "    protocol C;",
         "    cram-hmac-alg sha1;",
         f'    shared-secret "{secret}";',
-        "    verify-alg sha256;",
         "    max-buffers 8000;",
         "  }",
         "  disk {",
@@ -195,6 +194,11 @@ def up(name: str) -> Command:
 
 def adjust(name: str) -> Command:
     return Command(("drbdadm", "adjust", name), timeout_s=120)
+
+
+def set_rate(name: str) -> Command:
+    """What the resource file says of its disks, the rate of a sync among it, is in force from now on."""
+    return Command(("drbdadm", "disk-options", name))
 
 
 def force_primary(name: str) -> Command:

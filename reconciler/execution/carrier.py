@@ -11,6 +11,7 @@ encrypted, like DRBD's own traffic between the same two addresses.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shlex
@@ -27,25 +28,35 @@ SSH = (
 SECRET_BYTES = 32
 CONNECT_S = 15.0
 PIECE = 1 << 18
-SILENCE_MS = 60_000
 PORT = b"listens at port "
 LISTEN = f"""\
-import hmac, os, socket, sys, time
-secret = sys.stdin.buffer.raw.read({SECRET_BYTES})
+import hmac, os, signal, socket, sys, time
+until = time.monotonic() + {CONNECT_S}
+def take(source):
+    got = b""
+    while len(got) < {SECRET_BYTES} and time.monotonic() < until:
+        more = source({SECRET_BYTES} - len(got))
+        if not more:
+            break
+        got += more
+    return got
+secret = take(sys.stdin.buffer.raw.read)
+if len(secret) < {SECRET_BYTES}:
+    sys.exit("no secret came")
 listener = socket.create_server((sys.argv[1], 0))
 print("{PORT.decode()}%d" % listener.getsockname()[1], file=sys.stderr, flush=True)
-until = time.monotonic() + {CONNECT_S}
-while True:
+while time.monotonic() < until:
     listener.settimeout(max(0.001, until - time.monotonic()))
     peer = listener.accept()[0]
-    peer.settimeout(5)
+    peer.settimeout(1)
     try:
-        known = peer.recv({SECRET_BYTES}, socket.MSG_WAITALL)
+        if hmac.compare_digest(take(peer.recv), secret):
+            break
     except OSError:
-        known = b""
-    if len(secret) == {SECRET_BYTES} and hmac.compare_digest(known, secret):
-        break
+        pass
     peer.close()
+else:
+    sys.exit("nobody came who knows the secret")
 listener.close()
 peer.settimeout(None)
 peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -53,6 +64,7 @@ peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 os.dup2(peer.fileno(), 0)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 os.execvp("sh", ["sh", "-c", sys.argv[2]])
 """
 
@@ -76,13 +88,14 @@ def pump(destination: str, port: int, secret: bytes) -> None:
     """All that comes, then its end. A connection that fails ends the command, and with it this program."""
     try:
         with socket.create_connection((destination.rpartition("@")[2], port), timeout=CONNECT_S) as peer:
-            peer.settimeout(None)
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_MS)
+            peer.settimeout(
+                None
+            )  # a command that reads nothing for long is waited for; ssh notices a dead host
             peer.sendall(secret)
             while piece := os.read(0, PIECE):
                 peer.sendall(piece)
     except OSError as error:
-        sys.stderr.write(f"plain TCP to {destination}: {error}\n")
+        os.write(2, f"plain TCP to {destination}: {error}\n".encode())
 
 
 def show(said: IO[bytes]) -> None:
@@ -96,8 +109,9 @@ def carry(destination: str, command: str) -> int:
     secret = secrets.token_bytes(SECRET_BYTES)
     other = subprocess.Popen(far(destination, command), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
     assert other.stdin is not None and other.stderr is not None
-    other.stdin.write(secret)
-    other.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # ssh has ended, and says why
+        other.stdin.write(secret)
+        other.stdin.flush()
     port = port_of(other.stderr)
     if port is not None:
         threading.Thread(target=pump, args=(destination, port, secret), daemon=True).start()

@@ -57,7 +57,7 @@ class Executor:
             if seen.runner.denied:
                 decision = machine.hold_rewound(progress, seen.runner.denied, now)
             else:
-                decision = machine.decide(order, progress, verdict, now)
+                decision = machine.decide(order, progress, verdict, now, self._clock.day())
             match decision:
                 case machine.Act():
                     progress, pause_s = self._act(order, decision.progress, step, seen)

@@ -58,8 +58,9 @@ def resized(view: View, order: Order, side: Side) -> str:
     """
     for disk in order.disks:
         found = volume(view, disk.group(side), disk.volume)
-        same = found is None or found.size_bytes == disk.size_bytes
-        if found is not None and not guards.passed("same-size", same):
+        if found is None:
+            continue  # whoever needs it open finds that it is gone
+        if not guards.passed("same-size", found.size_bytes == disk.size_bytes):
             return (
                 f"{view.host}: {found.path} has {found.size_bytes} bytes now and had {disk.size_bytes} when "
                 f"{order.move_id} was planned; DRBD on it has the old size"

@@ -66,9 +66,19 @@ def begin(order: Order, now: datetime.datetime) -> Progress:
     return Progress(Direction.FORWARD, recipe.first(order).name, Status.ACTIVE, 0, now)
 
 
-def decide(order: Order, progress: Progress, verdict: Verdict | str, now: datetime.datetime) -> Decision:
-    """What comes next; a verdict that is a text says why none could be given."""
+def decide(
+    order: Order,
+    progress: Progress,
+    verdict: Verdict | str,
+    now: datetime.datetime,
+    day: datetime.datetime | None = None,
+) -> Decision:
+    """What comes next; a verdict that is a text says why none could be given.
+
+    `now` never jumps; `day` is the time of day as the machine has it, for windows.
+    """
     step = recipe.find(order, progress.direction, progress.step)
+    shut_s = shut_for_s(order, progress, step, day or now)
     if isinstance(verdict, str):
         return _silence(order, progress, step, verdict, now)
     progress = replace(progress, unknown_since=None)
@@ -82,14 +92,22 @@ def decide(order: Order, progress: Progress, verdict: Verdict | str, now: dateti
         return hold_stale(progress, verdict.why, now)
     if verdict.in_doubt:
         return _hold(progress, Reason.DISKS, verdict.why, now, retry=False)
-    match Mark.READY if verdict.mark is Mark.DONE and step.lasting and progress.unsure else verdict.mark:
+    mark = Mark.READY if verdict.mark is Mark.DONE and step.lasting and progress.unsure else verdict.mark
+    if mark is Mark.READY and step.patient and progress.unsure and not _due(progress, now):
+        retry_at = progress.retry_at or now + datetime.timedelta(seconds=HOLD_RETRY_S)
+        progress, mark = replace(progress, retry_at=retry_at), Mark.WAIT
+    match mark:
         case Mark.DONE:
-            return _closed(order, progress, step, now) or _next(order, progress, step, now)
+            if shut_s:
+                return _shut(order, progress, step, now, day or now, shut_s)
+            return _next(order, progress, step, now)
         case Mark.READY:
+            if shut_s:
+                return _shut(order, progress, step, now, day or now, shut_s)
             if progress.status is Status.HELD and progress.reason not in _HEAL and not _due(progress, now):
                 return Pause(progress, HOLD_RETRY_S)
             attempts = 0 if progress.status is Status.HELD else progress.attempts
-            if attempts >= step.max_attempts:
+            if attempts >= step.max_attempts and not step.patient:
                 return _fail(order, progress, step, Reason.STEP_FAILED, progress.detail, verdict, now)
             return Act(replace(progress, status=Status.ACTIVE, attempts=attempts + 1, retry_at=None))
         case Mark.WAIT:
@@ -110,13 +128,32 @@ def _due(progress: Progress, now: datetime.datetime) -> bool:
     return progress.retry_at is not None and now >= progress.retry_at
 
 
-def _closed(order: Order, progress: Progress, step: Step, now: datetime.datetime) -> Decision | None:
+def shut_for_s(order: Order, progress: Progress, step: Step, day: datetime.datetime) -> float:
+    """Seconds that a journey at this step has to wait for the domain's window; 0.0 if it has not to."""
+    if order.policy.cutover_window is None or progress.direction is Direction.BACK:
+        return 0.0
+    stops = step.phase is Phase.CUTOVER and step.freeze_begins and step.name not in progress.tried
+    return opens_in_s(order.policy.cutover_window, day) if step.gated or stops else 0.0
+
+
+def waits_for_window(order: Order, progress: Progress, day: datetime.datetime) -> bool:
+    """Whether a journey does nothing but wait for its window."""
+    here = (step for step in recipe.steps(order, progress.direction) if step.name == progress.step)
+    return any(shut_for_s(order, progress, step, day) > 0 for step in here)
+
+
+def _shut(
+    order: Order,
+    progress: Progress,
+    step: Step,
+    now: datetime.datetime,
+    day: datetime.datetime,
+    seconds: float,
+) -> Pause:
     """All is ready and the domain's window is not open: looked at again until it is. It is no trouble."""
-    window = order.policy.cutover_window
-    if not step.gated or window is None or not (seconds := opens_in_s(window, now)):
-        return None
-    opens = (now + datetime.timedelta(seconds=seconds)).astimezone(datetime.UTC)
-    why = f"in step; changes hosts between {window.replace('-', ' and ')} UTC, next at {opens:%d %b %H:%M}"
+    window = (order.policy.cutover_window or "").replace("-", " and ")
+    opens = (day + datetime.timedelta(seconds=seconds)).astimezone(datetime.UTC)
+    why = f"in step; changes hosts between {window} UTC, next at {opens:%d %b %H:%M}"
     waiting = replace(progress.at(step.name, now), reason=None, detail=why)
     return Pause(waiting, min(seconds, WINDOW_POLL_S))
 
@@ -138,7 +175,7 @@ def _silence(order: Order, progress: Progress, step: Step, why: str, now: dateti
         return Pause(progress, HOLD_RETRY_S)
     since = progress.unknown_since or now
     progress = replace(progress, unknown_since=since)
-    patience_s = MIRROR_PATIENCE_S if step.phase is Phase.MIRROR else PATIENCE_S
+    patience_s = MIRROR_PATIENCE_S if step.phase is Phase.MIRROR or step.gated else PATIENCE_S
     if (now - since).total_seconds() < patience_s:
         return Pause(replace(progress, detail=why), POLL_S)
     if _early(progress, step):

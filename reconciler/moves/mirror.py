@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reconciler.commands import drbd, files
-from reconciler.model.facts import Connection, DiskState, DrbdResource, Replication, Role, View
+from reconciler.model.facts import Connection, DiskState, DrbdResource, Replication, Role
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import look, stream
 from reconciler.moves.common import (
@@ -14,7 +14,19 @@ from reconciler.moves.common import (
     resource_path,
     resource_text,
 )
-from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, in_doubt, wait, wrong
+from reconciler.moves.step import (
+    DONE,
+    READY,
+    Action,
+    Looks,
+    Mark,
+    Step,
+    Verdict,
+    Views,
+    in_doubt,
+    wait,
+    wrong,
+)
 
 TARGET_UP = "target-drbd-up"
 """Once it was tried the two sides connect by themselves."""
@@ -124,7 +136,7 @@ class Sync(Step):
 
     name = "sync"
     phase = Phase.MIRROR
-    max_attempts = 1000
+    patient = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         asked = (drbd.RESOURCES, files.text_of(resource_path(order)))
@@ -149,20 +161,26 @@ class Sync(Step):
             return wrong(f"a disk on {order.target.name} has failed; {both}")
         if look.in_step(source, order) and look.in_step(target, order):
             return DONE
-        if any(self._other_rate(order, views[side]) for side in order.sides):
-            return READY
-        return wait(look.describe(source), sync_percent(source, order))
+        percent = sync_percent(source, order)
+        if self._to_set(order, progress, views):
+            rate = f"its rate is to be {order.policy.resync_rate_mb_s} MB a second"
+            return Verdict(Mark.READY, f"{look.describe(source)}; {rate}", sync_percent=percent)
+        return wait(look.describe(source), percent)
 
-    def _other_rate(self, order: Order, view: View) -> bool:
-        """Whether the host's resource file is this move's, but for the rate."""
-        query, wanted = files.text_of(resource_path(order)), resource_text(order)
-        text = view.get(query) if view.knows(query) else None
-        return text is not None and text != wanted and drbd.rateless(text) == drbd.rateless(wanted)
+    def _to_set(self, order: Order, progress: Progress, views: Views) -> list[Side]:
+        """The sides whose resource file is this move's but for the rate, or may not be in force yet."""
+        wanted, sides = resource_text(order), []
+        for side in order.sides:
+            query = files.text_of(resource_path(order))
+            text = views[side].get(query) if views[side].knows(query) else None
+            ours = text is not None and drbd.rateless(text) == drbd.rateless(wanted)
+            if ours and (text != wanted or progress.unsure):
+                sides.append(side)
+        return sides
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        commands = (*files.write(resource_path(order), resource_text(order)), drbd.adjust(order.resource))
-        sides = [side for side in order.sides if self._other_rate(order, views[side])]
-        return tuple(Action(side, commands) for side in sides)
+        commands = (*files.write(resource_path(order), resource_text(order)), drbd.set_rate(order.resource))
+        return tuple(Action(side, commands) for side in self._to_set(order, progress, views))
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.sync_deadline_s

@@ -119,6 +119,8 @@ class Step:
     freeze_ends: bool = False
     fresh: bool = False
     """Whether facts must be read anew even when the step before has just read them."""
+    patient: bool = False
+    """Whether its commands may fail again and again: the journey waits on, and tries them now and then."""
     gated: bool = False
     """Whether a journey waits behind it, once it is done, for the domain's window."""
     lasting: bool = False

@@ -14,6 +14,7 @@ from reconciler.model.facts import DomainState, Unknown, View
 from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Progress, Reason, Status
 from reconciler.model.placement import Attach, Cutover, Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
+from reconciler.moves.machine import waits_for_window
 from reconciler.moves.provision import config_text
 from reconciler.planning import attaching
 from reconciler.planning.attaching import check_tables
@@ -92,7 +93,8 @@ def _items(situation: Situation) -> Iterator[Item]:
     desired, seen = situation.desired, index(situation.views)
     rooms = Rooms(order for order, _ in situation.active)
     in_flight = {order.domain: (order, progress) for order, progress in situation.active}
-    slots = situation.limits.max_moves - len(in_flight)
+    waiting = (waits_for_window(order, progress, situation.now) for order, progress in situation.active)
+    slots = situation.limits.max_moves - len(in_flight) + sum(waiting)
     rewound = rewinds(situation.views, situation.accepted)
     for name in sorted({*desired.domains, *desired.refused, *in_flight}):
         domain = desired.domains.get(name)

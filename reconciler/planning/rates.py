@@ -30,8 +30,8 @@ def sync_rate_mb_s(order: Order, desired: Desired | None, active: Iterable[tuple
 def _before_cutover(order: Order, progress: Progress) -> bool:
     if order.kind is not Kind.MOVE or progress.ended or progress.direction is Direction.BACK:
         return False
-    ahead = (step for step in recipe.steps(order, progress.direction) if step.name == progress.step)
-    return any(step.phase in (Phase.ATTACH, Phase.MIRROR) for step in ahead)
+    here = (step for step in recipe.steps(order, progress.direction) if step.name == progress.step)
+    return any(step.phase in (Phase.ATTACH, Phase.MIRROR) for step in here)
 
 
 def _touches(order: Order, host: str) -> bool:

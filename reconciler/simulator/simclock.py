@@ -18,6 +18,9 @@ class SimClock:
     def now(self) -> datetime.datetime:
         return EPOCH + datetime.timedelta(seconds=self.world.now_s)
 
+    def day(self) -> datetime.datetime:
+        return self.now()
+
     def set_by_wall(self) -> float:
         return 0.0
 

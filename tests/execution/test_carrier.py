@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -94,14 +96,57 @@ def test_who_does_not_know_the_secret_is_not_heard(said: bytes) -> None:
     assert other.returncode == 0
 
 
+def test_a_secret_that_comes_in_pieces_counts() -> None:
+    other, port = listening(b"s" * carrier.SECRET_BYTES)
+    with socket.create_connection(("127.0.0.1", port)) as right:
+        for _ in range(2):
+            right.sendall(b"s" * (carrier.SECRET_BYTES // 2))
+            time.sleep(0.2)
+        right.sendall(b"memory")
+    assert other.communicate(timeout=30)[0] == b"memory"
+
+
+def test_strangers_do_not_keep_it_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = carrier.LISTEN.replace(f"+ {carrier.CONNECT_S}", "+ 3")
+    assert short != carrier.LISTEN
+    monkeypatch.setattr(carrier, "LISTEN", short)
+    other, port = listening(b"s" * carrier.SECRET_BYTES)
+    began = time.monotonic()
+    while other.poll() is None and time.monotonic() < began + 30:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", port), timeout=5) as stranger,
+        ):
+            stranger.sendall(b"?" * carrier.SECRET_BYTES)
+            stranger.recv(1)
+        time.sleep(0.05)
+    assert other.wait() == 1
+    assert time.monotonic() - began < 15
+
+
 def test_without_a_secret_nobody_is_heard() -> None:
     """The source has gone before it said one."""
-    other, port = listening(b"")
-    with socket.create_connection(("127.0.0.1", port)) as anybody:
-        anybody.shutdown(socket.SHUT_WR)
-        assert anybody.recv(1) == b""
-    other.kill()
-    other.wait()
+    argv = [sys.executable, "-I", "-c", carrier.LISTEN, "127.0.0.1", "cat"]
+    done = subprocess.run(argv, input=b"short", capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"no secret came\n")
+
+
+def test_a_command_that_reads_nothing_for_long_is_waited_for(env: dict[str, str]) -> None:
+    memory = random.Random(2).randbytes(30_000_000)
+    done = carry(env, "sleep 3; cat", memory)
+    assert (done.returncode, done.stdout == memory) == (0, True)
+    assert "TCP_USER_TIMEOUT" not in PROGRAM, "Linux counts a reader that waits as silence (tcp(7))"
+
+
+def test_what_ssh_says_is_shown_though_it_ends_at_once(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "ssh").write_text("#!/bin/sh\nexec <&-\nsleep 0.3\necho no route to host >&2\nexit 255\n")
+    late = PROGRAM.replace(
+        "    secret = secrets.token", "    import time\n    secret = secrets.token"
+    ).replace("    assert other.stdin is not None", "    time.sleep(0.1)\n    assert other.stdin is not None")
+    assert late.count("sleep") == 1
+    argv = [sys.executable, "-I", "-c", late, "root@127.0.0.1", "cat"]
+    done = subprocess.run(argv, input=b"memory", capture_output=True, timeout=60, env=env)
+    assert (done.returncode, done.stderr) == (255, b"no route to host\n")
 
 
 def test_a_stream_by_it(env: dict[str, str], tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from reconciler.model.command import Answer, Command, NoAnswer, Skip, Skipped
 from reconciler.model.move import Direction, Order, Progress, Reason, Status
 from reconciler.moves import guards, machine, recipe
+from reconciler.moves.cutover import stops
 from reconciler.moves.step import DONE, READY, Mark, Verdict, in_doubt, wait, wrong
-from tests.moves.journeys import at, back, move, pivot_move, provision
+from tests.moves.journeys import at, back, live_move, move, pivot_move, provision, stream_move
 from tests.planning.site import NOW
 
 ORDER = move()
@@ -76,10 +77,72 @@ def test_only_the_change_of_hosts_waits_for_a_window() -> None:
         for step in recipe.steps(WINDOWED, direction):
             progress = replace(at(step.name), direction=direction)
             decision = machine.decide(WINDOWED, progress, DONE, shut)
-            assert isinstance(decision, machine.Pause) is (step.name == "cutover-ready"), step.name
+            waits = step.name == "cutover-ready" or (step.name == "cutover-suspend" and step.freeze_begins)
+            assert isinstance(decision, machine.Pause) is (waits and direction is Direction.FORWARD), (
+                step.name
+            )
     trouble = machine.decide(WINDOWED, at("cutover-ready"), wrong("swollen"), shut)
     assert isinstance(trouble, machine.GoOn)
     assert trouble.progress.direction is Direction.BACK
+
+
+@pytest.mark.parametrize("order", [ORDER, pivot_move(), stream_move(), live_move()])
+def test_a_domain_is_not_suspended_outside_its_window_either(order: Order) -> None:
+    """The daemon may have been away since the window was found open."""
+    order = replace(order, policy=WINDOWED.policy)
+    stop = stops(order)
+    shut = OPENS - datetime.timedelta(hours=1)
+    decision = machine.decide(order, at(stop), READY, shut)
+    assert isinstance(decision, machine.Pause)
+    assert (decision.progress.step, decision.seconds) == (stop, machine.WINDOW_POLL_S)
+    assert machine.waits_for_window(order, at(stop), shut)
+    assert isinstance(machine.decide(order, at(stop), READY, OPENS), machine.Act)
+    begun = at(stop, stop, attempts=0)
+    assert isinstance(machine.decide(order, begun, READY, shut), machine.Act), "once begun it is seen through"
+    assert not machine.waits_for_window(order, begun, shut)
+    assert not machine.waits_for_window(order, at("sync"), shut)
+    assert not machine.waits_for_window(order, at("attach-suspend"), shut)
+    assert not machine.waits_for_window(order, at("of another version"), shut)
+    assert not machine.waits_for_window(replace(order, policy=ORDER.policy), at("cutover-ready"), shut)
+
+
+def test_a_window_goes_by_the_time_of_day_as_it_is_set_now() -> None:
+    shut = OPENS - datetime.timedelta(hours=1)
+    assert isinstance(machine.decide(WINDOWED, at("cutover-ready"), DONE, shut, OPENS), machine.GoOn)
+    decision = machine.decide(WINDOWED, at("cutover-ready"), DONE, OPENS, shut)
+    assert isinstance(decision, machine.Pause)
+    assert decision.progress.step_began == OPENS
+
+
+def test_who_waits_for_a_window_has_the_patience_of_a_sync() -> None:
+    waiting = at("cutover-ready", unknown_since=NOW)
+    for seconds in (61, machine.MIRROR_PATIENCE_S - 1):
+        assert isinstance(machine.decide(ORDER, waiting, "no answer", later(seconds)), machine.Pause)
+    gone = machine.decide(ORDER, waiting, "no answer", later(machine.MIRROR_PATIENCE_S + 1))
+    assert isinstance(gone, machine.GoOn)
+    assert gone.progress.direction is Direction.BACK
+
+
+def test_a_patient_step_tries_again_now_and_then_and_never_fails_by_it() -> None:
+    """Another rate that cannot be set must not cost the sync."""
+    told = Verdict(Mark.READY, "its rate is to be 7 MB a second", sync_percent=40.0)
+    first = machine.decide(ORDER, at("sync"), told, NOW)
+    assert isinstance(first, machine.Act)
+    failed = replace(first.progress, unsure=True, attempts=99)
+    waiting = machine.decide(ORDER, failed, told, NOW)
+    assert isinstance(waiting, machine.Pause)
+    assert waiting.seconds == machine.POLL_S
+    assert (waiting.progress.detail, waiting.progress.sync_percent) == (told.why, 40.0)
+    again = machine.decide(ORDER, waiting.progress, told, later(machine.HOLD_RETRY_S - 1))
+    assert isinstance(again, machine.Pause)
+    due = machine.decide(ORDER, again.progress, told, later(machine.HOLD_RETRY_S))
+    assert isinstance(due, machine.Act)
+    assert due.progress.retry_at is None
+    late = ORDER.policy.sync_deadline_s + 1
+    over = machine.decide(ORDER, replace(failed, retry_at=later(2 * late)), told, later(late))
+    assert isinstance(over, machine.GoOn)
+    assert over.progress.reason is Reason.DEADLINE
+    assert isinstance(machine.decide(ORDER, again.progress, DONE, NOW), machine.GoOn)
 
 
 def test_done_with_the_last_step_ends() -> None:

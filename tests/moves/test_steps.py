@@ -26,7 +26,7 @@ from reconciler.model.facts import (
 from reconciler.model.move import Direction, Order, Progress, Side
 from reconciler.moves import guards, look, recipe
 from reconciler.moves.common import resource_text
-from reconciler.moves.step import DONE, READY, Action, Mark, Step, Verdict, Views, wait, wrong
+from reconciler.moves.step import DONE, Action, Mark, Step, Verdict, Views, wait, wrong
 from tests.moves.journeys import at, back, move, provision
 from tests.planning.site import MIB, changed, config, empty, running, volume
 
@@ -507,8 +507,11 @@ def test_a_sync_goes_on_until_both_sides_are_in_step() -> None:
     assert step("sync").deadline_s(ORDER) == ORDER.policy.sync_deadline_s
 
 
+BEHIND = {"out_of_sync_kib": 193 * 1024, "peer_disk": DiskState.INCONSISTENT}
+
+
 def test_a_sync_takes_another_rate_while_it_runs() -> None:
-    behind = with_res(S, res(volume={"out_of_sync_kib": 193 * 1024, "peer_disk": DiskState.INCONSISTENT}))
+    behind = with_res(S, res(volume=BEHIND))
     beside = with_res(T, res(Role.SECONDARY, Role.PRIMARY))
     slower = replace(ORDER, policy=replace(ORDER.policy, resync_rate_mb_s=7))
     path = "/etc/drbd.d/xr-web1.res"
@@ -524,16 +527,23 @@ def test_a_sync_takes_another_rate_while_it_runs() -> None:
         (new, old, [Side.TARGET]),
         (old, new, [Side.SOURCE]),
     ):
-        assert judge(at("sync"), *views(source, target), slower) == READY
+        told = f"{look.describe(res(volume=BEHIND))}; its rate is to be 7 MB a second"
+        assert judge(at("sync"), *views(source, target), slower) == Verdict(
+            Mark.READY, told, sync_percent=50.0
+        )
         sent = acts(at("sync"), *views(source, target), slower)
-        expected = [*files.write(path, new), drbd.adjust("xr-web1")]
+        expected = [*files.write(path, new), drbd.set_rate("xr-web1")]
         assert sent == [(side, command) for side in sides for command in expected]
     for text in (new, None, new.replace("7850", "7851"), old.replace("secret", "other"), "somebody's own"):
         assert judge(at("sync"), *views(text, text), slower).mark is Mark.WAIT, "not this move's, or right"
     assert judge(at("sync"), behind, beside, slower).mark is Mark.WAIT, "files that cannot be read"
     done = changed(with_res(S, res()), files.text_of(path), old)
     assert judge(at("sync"), done, beside, slower) == DONE
-    assert step("sync").max_attempts >= 1000, "each change counts as one"
+    unsure = replace(at("sync", "sync"), unsure=True)
+    assert judge(unsure, *views(new, new), slower).mark is Mark.READY, "the file is there, is it in force?"
+    assert {side for side, _ in acts(unsure, *views(new, new), slower)} == {Side.SOURCE, Side.TARGET}
+    assert judge(unsure, *views("somebody's own", None), slower).mark is Mark.WAIT
+    assert step("sync").patient
 
 
 # -- cutover --------------------------------------------------------------------------------------

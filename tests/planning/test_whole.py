@@ -283,6 +283,24 @@ def test_a_move_under_way_counts_as_one() -> None:
     assert waits.why == "waits for its turn: 0 at a time" and waits.order is not None
 
 
+def test_a_move_that_waits_for_its_window_keeps_nobody_waiting() -> None:
+    """Its memory, ports and minors are taken all the same."""
+    opens = (NOW + datetime.timedelta(hours=1)).strftime("%H:%M-23:59")
+    busy = replace(order(), domain="web0", memory_mb=3900)
+    windowed = replace(busy, policy=replace(busy.policy, cutover_window=opens))
+    ready = replace(progress(), step="cutover-ready")
+
+    def kinds(active: Order) -> list[ItemKind]:
+        given = replace(two(), active=((active, ready),), limits=Limits(max_moves=1))
+        return [found.kind for found in plan(given).items]
+
+    assert kinds(replace(windowed, memory_mb=1)) == [ItemKind.CARRY_ON, ItemKind.MOVE, ItemKind.LATER]
+    assert kinds(replace(busy, memory_mb=1)) == [ItemKind.CARRY_ON, ItemKind.LATER, ItemKind.LATER]
+    given = replace(situation(running()), active=((windowed, ready),), limits=Limits(max_moves=1))
+    crowded = [found for found in plan(given).items if found.domain == "web1"]
+    assert crowded[0].why == "xen2 has 196 MiB of memory free, web1 needs 256"
+
+
 def test_a_move_under_way_takes_minors_ports_and_room() -> None:
     busy = replace(order(), domain="web0", memory_mb=3900)
     given = replace(situation(running()), active=((busy, progress()),), limits=Limits(max_moves=2))
