@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -43,10 +44,20 @@ def out_of_sync_kib(lab: Lab, host: str) -> int:
     return sum(int(number) for number in re.findall(r"out-of-sync:(\d+)", text))
 
 
+def rates(lab: Lab) -> set[str]:
+    """How fast a sync may be at the most, as the kernel of each host has it for each volume."""
+    shown = "".join(host.run(["drbdsetup", "show"]) for host in lab.hosts.values())
+    return set(re.findall(r"c-max-rate\s+(\w+);", shown))
+
+
+SLOW = {"resync_rate_mb_s": 2, "compression": "zstd", "transport": "tcp"}
+FASTER = {"host": "xen2", "policy": {**SLOW, "resync_rate_mb_s": 50}}
+
+
 def test_a_commit_moves_a_writing_guest_through_faults(
     lab_guest: Lab, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A move with a daemon killed twice and a link cut; then a reboot of both hosts.
+    """A move with a daemon killed twice, another rate for its sync, a link cut; then both hosts reboot.
 
     The faults are a short part of the matrix that `make lab-faults` runs whole; the undisturbed move is the
     unit's, in test_unit.py, and `make lab-moves` moves back and forth.
@@ -78,7 +89,11 @@ def test_a_commit_moves_a_writing_guest_through_faults(
         before = out_of_sync_kib(lab, "xen1")
         time.sleep(2)
         assert 0 < out_of_sync_kib(lab, "xen1") < before, "DRBD goes on without the daemon"
+        assert rates(lab) == {"2048k"}
+        site.write("domains.yaml", f"domains:\n  web1: {json.dumps(FASTER)}\n")
+        site.commit("a faster sync")
         site.start()
+        watch.wait("the new rate", lambda: rates(lab) == {"51200k"}, 60)
         watch.wait("memory on its way", lambda: watch.at("cutover-stream"), MOVE_S)
         lab.hosts["xen1"].cut("mgmt")
         time.sleep(15)
@@ -87,7 +102,7 @@ def test_a_commit_moves_a_writing_guest_through_faults(
         site.stop(signal.SIGKILL)
         site.start()
 
-    times = move(lab, site, "xen2", faults, resync_rate_mb_s=2, compression="zstd")
+    times = move(lab, site, "xen2", faults, **SLOW)
     began = lab.hosts["xen1"].run("dmesg | grep -c 'Began resync as SyncSource'").strip()
     assert began == str(len(VOLUMES)), "the sync was started over"
     with capsys.disabled():
