@@ -58,11 +58,10 @@ def resized(view: View, order: Order, side: Side) -> str:
     """
     for disk in order.disks:
         found = volume(view, disk.group(side), disk.volume)
-        if found is None:
-            continue  # whoever needs it open finds that it is gone
-        if not guards.passed("same-size", found.size_bytes == disk.size_bytes):
+        size = found.size_bytes if found else 0
+        if not guards.passed("same-size", size == disk.size_bytes):
             return (
-                f"{view.host}: {found.path} has {found.size_bytes} bytes now and had {disk.size_bytes} when "
+                f"{view.host}: {disk.backing(side)} has {size} bytes now and had {disk.size_bytes} when "
                 f"{order.move_id} was planned; DRBD on it has the old size"
             )
     return ""

@@ -375,6 +375,8 @@ def test_restoring() -> None:
     )
     assert why(at("attach-restore"), lvextended(ready)) == LARGER
     assert mark(at("attach-restore"), lvextended(has(ready, PAUSED, on="drbd"))) is Mark.DONE
+    gone = changed(ready, lvm.VOLUMES, ready.get(lvm.VOLUMES)[1:])
+    assert "has 0 bytes now" in why(at("attach-restore"), gone)
     assert why(at("attach-restore"), rebooted(ready)) == "xen1 has rebooted since web1-1 was planned"
     assert (
         why(at("attach-restore"), links(ready, "volumes"))
