@@ -196,9 +196,14 @@ def adjust(name: str) -> Command:
     return Command(("drbdadm", "adjust", name), timeout_s=120)
 
 
-def set_rate(name: str) -> Command:
-    """What the resource file says of its disks, the rate of a sync among it, is in force from now on."""
-    return Command(("drbdadm", "disk-options", name))
+def set_rate(minor: int, mb_s: int) -> Command:
+    """How fast a sync of one volume may be from now on.
+
+    Not by drbdadm: its `disk-options` changes nothing and exits 0 (lab), and `adjust` would change whatever
+    else differs from the resource file, under a running guest.
+    """
+    rates = (f"--resync-rate={mb_s}M", f"--c-max-rate={mb_s}M")
+    return Command(("drbdsetup", "disk-options", str(minor), *rates))
 
 
 def force_primary(name: str) -> Command:

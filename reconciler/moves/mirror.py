@@ -179,7 +179,9 @@ class Sync(Step):
         return sides
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        commands = (*files.write(resource_path(order), resource_text(order)), drbd.set_rate(order.resource))
+        rate = order.policy.resync_rate_mb_s
+        set_it = (drbd.set_rate(disk.minor, rate) for disk in order.disks)
+        commands = (*files.write(resource_path(order), resource_text(order)), *set_it)
         return tuple(Action(side, commands) for side in self._to_set(order, progress, views))
 
     def deadline_s(self, order: Order) -> float:

@@ -133,6 +133,9 @@ def test_commands() -> None:
     assert drbd.create_metadata("r").argv == ("drbdadm", "--", "--force", "create-md", "r")
     assert drbd.up("r").argv == ("drbdadm", "up", "r")
     assert drbd.adjust("r").argv == ("drbdadm", "adjust", "r")
+    assert (
+        " ".join(drbd.set_rate(7, 50).argv) == "drbdsetup disk-options 7 --resync-rate=50M --c-max-rate=50M"
+    )
     assert drbd.force_primary("r").argv == ("drbdadm", "primary", "--force", "r")
     assert drbd.secondary("r").argv == ("drbdadm", "secondary", "r")
     assert drbd.down("r").argv == ("drbdadm", "down", "r")

@@ -534,7 +534,7 @@ def test_a_sync_takes_another_rate_while_it_runs() -> None:
             Mark.READY, told, sync_percent=50.0
         )
         sent = acts(at("sync"), *views(source, target), slower)
-        expected = [*files.write(path, new), drbd.set_rate("xr-web1")]
+        expected = [*files.write(path, new), *(drbd.set_rate(minor, 7) for minor in MINORS)]
         assert sent == [(side, command) for side in sides for command in expected]
     for text in (new, None, new.replace("7850", "7851"), old.replace("secret", "other"), "somebody's own"):
         assert judge(at("sync"), *views(text, text), slower).mark is Mark.WAIT, "not this move's, or right"

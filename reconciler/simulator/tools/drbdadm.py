@@ -28,7 +28,6 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
         "create-md": create_md,
         "up": up,
         "adjust": adjust,
-        "disk-options": disk_options,
         "down": down,
         "primary": primary,
         "secondary": secondary,
@@ -159,15 +158,6 @@ def adjust(host: SimHost, conf: ResourceConf, force: bool) -> Result:
     if not trouble and resource.connection == "StandAlone":
         trouble = join(host, conf, resource)
     return Result(1 if trouble else 0, "", trouble)
-
-
-def disk_options(host: SimHost, conf: ResourceConf, force: bool) -> Result:
-    if conf.name not in host.drbd:
-        said = "Device minor not allocated\nadditional info from kernel:\nunknown minor"
-        minor = conf.volumes[0].minor
-        raise Fail(10, failed(minor, 127, said, f"disk-options {minor}"))
-    host.drbd[conf.name].options = dict(conf.options)
-    return Result()
 
 
 def connect(host: SimHost, conf: ResourceConf, force: bool) -> Result:

@@ -30,6 +30,8 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
     if command == "dstate" and len(rest) == 1:
         device = by_minor(host, rest[0])
         return Result(0, f"{device.disk}/{peer_disk(device)}\n")
+    if command == "disk-options" and rest:
+        return disk_options(host, rest[0], rest[1:])
     if command == "show":
         return Result(0, "".join(show(resource) for resource in host.drbd.values()))
     if command == "down" and len(rest) == 1:
@@ -46,6 +48,21 @@ def by_minor(host: SimHost, word: str) -> Device:
     if device is None:
         raise Fail(10, f"{word}: Failure: (127) Device minor not allocated")
     return device
+
+
+def disk_options(host: SimHost, minor: str, options: list[str]) -> Result:
+    """Sets what is given and leaves the rest; the model has options for a whole resource only."""
+    try:
+        device = by_minor(host, minor)
+    except Fail:
+        said = "Failure: (127) Device minor not allocated\nadditional info from kernel:\nunknown minor"
+        raise Fail(10, f"{minor}: {said}") from None
+    for option in options:
+        key, _, value = option.removeprefix("--").partition("=")
+        if key not in ("resync-rate", "c-max-rate"):
+            raise Fail(20, f"drbdsetup: simulated version sets no {key}")
+        device.resource.options[key] = value
+    return Result()
 
 
 def complain(name: str, refused: Refused) -> tuple[str, int]:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-READS = frozenset({"cat", "uname", "lvs", "vgs", "xenstore-ls", "find", "grep", "df", "drbdsetup", "flock"})
+READS = frozenset({"cat", "uname", "lvs", "vgs", "xenstore-ls", "find", "grep", "df", "flock"})
 
-READING = (("xl", "list"), ("xl", "info"), ("dmsetup", "table"), ("dmsetup", "info"))
+READING = (
+    ("drbdsetup", "events2"),
+    ("xl", "list"),
+    ("xl", "info"),
+    ("dmsetup", "table"),
+    ("dmsetup", "info"),
+)
 
 REQUEST = ("undelivered", "late-5", "late-70", "kill-unsent", "cut-20", "cut-900")
 """At the first command of a changing script: the request is lost, comes late, or is never sent."""
