@@ -88,9 +88,8 @@ def pump(destination: str, port: int, secret: bytes) -> None:
     """All that comes, then its end. A connection that fails ends the command, and with it this program."""
     try:
         with socket.create_connection((destination.rpartition("@")[2], port), timeout=CONNECT_S) as peer:
-            peer.settimeout(
-                None
-            )  # a command that reads nothing for long is waited for; ssh notices a dead host
+            # A command that reads nothing for long is waited for; a host that is dead is for ssh to notice.
+            peer.settimeout(None)
             peer.sendall(secret)
             while piece := os.read(0, PIECE):
                 peer.sendall(piece)
