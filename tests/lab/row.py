@@ -1,5 +1,7 @@
 """Moves in a row: `python -m tests.lab.row --count 50`. The guest writes all the time.
 
+There and back memory goes by ssh, there and back again by plain TCP, and so on.
+
 After every move everything a single move's test asks is asked again, and at the end it is asked of the
 whole run: no heartbeat number twice, every acknowledged block read back. The table goes to a file.
 """
@@ -22,7 +24,20 @@ from .moving import in_place, move
 from .records import repeated, unheard
 
 PHASES = ("attach", "mirror", "cutover", "settle")
-HEAD = ("move", "to", "total s", *(f"{phase} s" for phase in PHASES), "freeze attach s", "freeze cutover s")
+HEAD = (
+    "move",
+    "to",
+    "memory by",
+    "total s",
+    *(f"{phase} s" for phase in PHASES),
+    "freeze attach s",
+    "freeze cutover s",
+)
+
+
+def transport(number: int) -> str:
+    """How the memory of a move goes: moves 1 and 2 by ssh, 3 and 4 by TCP, 5 and 6 by ssh."""
+    return "ssh" if (number - 1) // 2 % 2 == 0 else "tcp"
 
 
 def row(number: int, report: dict[str, Any]) -> tuple[str, ...]:
@@ -36,13 +51,13 @@ def row(number: int, report: dict[str, Any]) -> tuple[str, ...]:
         freezes.get("attach", 0.0),
         freezes["cutover"],
     ]
-    return (str(number), done["target"], *(f"{seconds:.1f}" for seconds in times))
+    return (str(number), done["target"], transport(number), *(f"{seconds:.1f}" for seconds in times))
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table, with the medians as its last line."""
-    columns = list(zip(*rows, strict=True))[2:]
-    middle = ("median", "", *(f"{statistics.median(map(float, column)):.1f}" for column in columns))
+    columns = list(zip(*rows, strict=True))[3:]
+    middle = ("median", "", "", *(f"{statistics.median(map(float, column)):.1f}" for column in columns))
     lines = [HEAD, tuple("---" for _ in HEAD), *rows, middle]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -54,7 +69,7 @@ def run(lab: Lab, site: Site, count: int, out: Path) -> str:
     site.wait("web1 in place on xen1", in_place("xen1"), 300)
     rows: list[tuple[str, ...]] = []
     for number in range(1, count + 1):
-        move(lab, site, "xen2" if number % 2 else "xen1")
+        move(lab, site, "xen2" if number % 2 else "xen1", transport=transport(number))
         rows.append(row(number, site.report()))
         print(" ".join(rows[-1]), time.strftime("%H:%M:%S"), flush=True)
         out.write_text(table(rows))
