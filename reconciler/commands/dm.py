@@ -6,6 +6,7 @@ DRBD: whoever has it open notices a pause of its I/O. Seen in the lab; sources i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from reconciler.commands import drbd
@@ -17,6 +18,7 @@ SECTOR = 512
 NAME_MAX = 127
 """Characters of a name (DM_NAME_LEN in linux/dm-ioctl.h, less its end)."""
 NONE = "No devices found"
+_NUMBER = re.compile("[0-9]{1,9}")
 Lines = tuple[str, ...]
 
 
@@ -56,6 +58,17 @@ def parse_suspended(answer: Answer) -> frozenset[str]:
     return frozenset(found)
 
 
+def parse_numbers(answer: Answer) -> Mapping[str, tuple[int, int]]:
+    """Read `dmsetup info`: the major and minor number of every device."""
+    found = {}
+    for row in _rows(answer, "dmsetup info"):
+        name, *numbers = row.rsplit(":", 2)
+        if not name or len(numbers) != 2 or not all(_NUMBER.fullmatch(word) for word in numbers):
+            raise ParseError(f"dmsetup info: cannot read {row!r}")
+        found[name] = (int(numbers[0]), int(numbers[1]))
+    return found
+
+
 TABLES: Query[Mapping[str, Lines]] = Query(
     "the tables of device-mapper", Command(("dmsetup", "table")), parse_tables
 )
@@ -64,6 +77,17 @@ SUSPENDED: Query[frozenset[str]] = Query(
     Command(("dmsetup", "info", "-c", "--noheadings", "--separator", ":", "-o", "name,suspended")),
     parse_suspended,
 )
+
+NUMBERS: Query[Mapping[str, tuple[int, int]]] = Query(
+    "the numbers of device-mapper's devices",
+    Command(("dmsetup", "info", "-c", "--noheadings", "--separator", ":", "-o", "name,major,minor")),
+    parse_numbers,
+)
+
+
+def table_of(name: str) -> Command:
+    """Prints one device's lines."""
+    return Command(("dmsetup", "table", name))
 
 
 def over_drbd(size_bytes: int, minor: int) -> Lines:
@@ -135,12 +159,13 @@ def length(lines: Lines) -> int:
     return sum(int(line.split()[1]) for line in lines) * SECTOR
 
 
-def _text(lines: Lines) -> str:
+def text(lines: Lines) -> str:
+    """As `dmsetup load` takes them and `dmsetup table` prints those of one device."""
     return "".join(f"{line}\n" for line in lines)
 
 
 def create(name: str, lines: Lines) -> Command:
-    return Command(("dmsetup", "create", name), stdin=_text(lines))
+    return Command(("dmsetup", "create", name), stdin=text(lines))
 
 
 def swap(name: str, lines: Lines) -> tuple[Command, ...]:
@@ -151,7 +176,7 @@ def swap(name: str, lines: Lines) -> tuple[Command, ...]:
     can leave the device waiting. File systems are not frozen: the one on it, if any, is the guest's.
     """
     return (
-        Command(("dmsetup", "load", name), stdin=_text(lines)),
+        Command(("dmsetup", "load", name), stdin=text(lines)),
         Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", name), timeout_s=60),
     )
 

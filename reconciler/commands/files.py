@@ -170,8 +170,20 @@ def text_of(path: str) -> Query[str | None]:
 
 def lock_of(domain: str) -> Query[bool]:
     """Whether a command that changes something for the domain runs: the guard has its lock till then."""
-    argv = ("flock", "--shared", "--nonblock", "--conflict-exit-code", str(HELD), f"{LOCKS}/{domain}", "true")
-    return Query(f"what still runs for {domain}", Command(argv), parse_lock)
+    return _lock(f"what still runs for {domain}", domain, "--nonblock")
+
+
+LOCK_WAIT_S = 10
+
+
+def lock_after(domain: str) -> Query[bool]:
+    """The same, once it has ended or LOCK_WAIT_S has passed: told without a delay when it ends."""
+    return _lock(f"what runs for {domain} to its end", domain, "--timeout", str(LOCK_WAIT_S))
+
+
+def _lock(name: str, domain: str, *how: str) -> Query[bool]:
+    argv = ("flock", "--shared", *how, "--conflict-exit-code", str(HELD), f"{LOCKS}/{domain}", "true")
+    return Query(name, Command(argv), parse_lock)
 
 
 def write(path: str, text: str) -> tuple[Command, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from reconciler.commands import read
@@ -225,19 +227,27 @@ _PLAIN_SENDER = _SENDER.replace('CARRIER = ""\n', f"CARRIER = {_CARRIER!r}\n", 1
 _SUSPENDED = re.compile(r"^suspended for (\d{1,9}\.\d{3}) s$", re.MULTILINE | re.ASCII)
 
 
-def migrate(domain: str, user: str, address: str, timeout_s: float, *, plain: bool = False) -> Command:
+Then = tuple[Command, str | None]
+"""A command, and all that it must print; None if that does not matter."""
+
+
+def migrate(
+    domain: str, user: str, address: str, timeout_s: float, then: Sequence[Then], *, plain: bool = False
+) -> Command:
     """Send the memory of the running domain, suspend it for the rest, and leave it paused on both hosts.
 
-    `execution/sender.py` says how, `execution/carrier.py` what is otherwise when it is `plain`. On failure xl
-    resumes the guest here by itself (lab).
+    `then` is run here once all is sent; if it all ends well that is answered for, though the copy's disks are
+    still to be opened. `execution/sender.py` says how, `execution/carrier.py` what is otherwise when it is
+    `plain`. If it fails before all is sent, xl resumes the guest here by itself (lab).
     """
-    argv = ("python3", "-I", "-", domain, f"{user}@{address}")
+    told = json.dumps([[command.argv, command.stdin, expected] for command, expected in then])
+    argv = ("python3", "-I", "-", domain, f"{user}@{address}", told)
     program = _PLAIN_SENDER if plain else _SENDER
-    return Command(argv, stdin=program, timeout_s=timeout_s, unit="migrate")
+    return Command(argv, stdin=program, timeout_s=timeout_s, unit="migrate", early=True)
 
 
 def suspended_s(said: str) -> float | None:
-    """How long a domain was suspended before `migrate` ended, in seconds; None if it did not say."""
+    """How long a domain had been suspended when `migrate` was answered for, in seconds; None if not told."""
     found = _SUSPENDED.search(said)
     return float(found[1]) if found else None
 

@@ -6,7 +6,7 @@ Reads one JSON request a line on stdin and answers with JSON lines on stdout:
   <- {"guard": 1, "version": "0123456789ab", "boot_id": "…", "node": "xen1"}   once, at the start
   -> {"id": 7, "claim": {"domain": "web1", "epoch": 3, "first": 3, "after": 2} | null,
       "known": {"domain": "web1", "epoch": 2} | null,
-      "commands": [{"argv": ["xl", "list"], "stdin": "", "timeout_s": 60}, …]}
+      "commands": [{"argv": ["xl", "list"], "stdin": "", "timeout_s": 60, "unit": "", "early": false}, …]}
   <- {"id": 7, "index": 0, "exit": 0, "stdout": "…", "stderr": "…", "duration_s": 0.31}
   <- {"id": 7, "index": 1, "timeout": true}                           still running: outcome unknown
   <- {"id": 7, "done": true}
@@ -24,6 +24,7 @@ an earlier state, from a backup or a snapshot: nothing is run, not even a query.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -54,11 +55,19 @@ PROCESSES = "/proc"
 SCOPE_PATIENCE_S = 10.0
 
 
-class Hold:
-    """A domain's lock, held while a command runs; `unit` is the scope it should run in, if it may be long."""
+EARLY = "XR_ANSWER"
+"""The variable that names the descriptor on which a command says that its answer is known before its end."""
 
-    def __init__(self, lock: int, unit: str, no_units: str) -> None:
-        self.lock, self.unit, self.no_units = lock, unit, no_units
+
+class Hold:
+    """A domain's lock, held while a command runs; `unit` is the scope it should run in, if it may be long.
+
+    One that is `early` may say that all there is to know is known: it is answered for then, and holds the
+    lock until it ends.
+    """
+
+    def __init__(self, lock: int, unit: str, no_units: str, early: bool = False) -> None:
+        self.lock, self.unit, self.no_units, self.early = lock, unit, no_units, early
 
 
 Spawn = Callable[[list[str], str, float, "Hold | None"], dict[str, Any]]
@@ -87,25 +96,30 @@ def change(argv: list[str], stdin: str, timeout_s: float, hold: Hold) -> dict[st
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             if hold.unit and enter_scope(hold):
                 note(hold.lock, argv, hold.unit)
-            with os.fdopen(writer, "wb") as answer:
-                answer.write(json.dumps(run(argv, stdin)).encode())
+            run(argv, stdin, lambda result: answer(writer, result), early=hold.early)
         finally:
             os._exit(0)
     os.close(writer)
     deadline = time.monotonic() + timeout_s
     said = b""
-    with os.fdopen(reader, "rb", buffering=0) as answer:
+    with os.fdopen(reader, "rb", buffering=0) as heard:
         while True:
             left_s = deadline - time.monotonic()
-            if left_s <= 0 or not select.select([answer], [], [], left_s)[0]:
+            if left_s <= 0 or not select.select([heard], [], [], left_s)[0]:
                 return {"timeout": True}
-            more = answer.read(65536)
+            more = heard.read(65536)
             if not more:
                 break
             said += more
-    os.waitpid(keeper, 0)
+    os.waitpid(keeper, os.WNOHANG if hold.early else 0)
     result: dict[str, Any] = json.loads(said) if said else {"timeout": True}
     return result
+
+
+def answer(writer: int, result: dict[str, Any]) -> None:
+    """What the keeper tells; whoever asked may be gone."""
+    with contextlib.suppress(OSError), os.fdopen(writer, "wb") as file:
+        file.write(json.dumps(result).encode())
 
 
 def enter_scope(hold: Hold) -> bool:
@@ -156,25 +170,46 @@ def joined(helper: subprocess.Popen[bytes], hold: Hold) -> bool:
     return False
 
 
-def run(argv: list[str], stdin: str) -> dict[str, Any]:
-    """Run a command to its end, however long it takes.
+def run(argv: list[str], stdin: str, tell: Callable[[dict[str, Any]], None], *, early: bool) -> None:
+    """Run a command to its end, however long it takes; `tell` its result, once.
 
     Its files are in memory: a full disk must not cut them, and a monitor that it leaves behind must
     neither keep a pipe open nor die of a broken one.
     """
     began = time.monotonic()
-    files = [os.fdopen(os.memfd_create(name), "w+b") for name in ("stdin", "stdout", "stderr")]
-    given, out, err = files
-    given.write(stdin.encode())
-    given.seek(0)
+    files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+    os.pwrite(files[0], stdin.encode(), 0)
+    sooner, says = os.pipe() if early else (-1, -1)
     try:
-        child = subprocess.Popen(encoded(argv), stdin=given, stdout=out, stderr=err, env=ENVIRONMENT, cwd="/")
+        child = subprocess.Popen(
+            encoded(argv),
+            stdin=files[0],
+            stdout=files[1],
+            stderr=files[2],
+            env={**ENVIRONMENT, EARLY: str(says)} if early else ENVIRONMENT,
+            pass_fds=(says,) if early else (),
+            cwd="/",
+        )
     except OSError as error:
-        return {"exit": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "duration_s": 0.0}
+        tell({"exit": 127, "stdout": "", "stderr": f"{argv[0]}: {error.strerror}", "duration_s": 0.0})
+        return
+    answered = False
+    if early:
+        os.close(says)
+        answered = bool(os.read(sooner, 1))
+        if answered:
+            tell(told(0, content(files[1]), content(files[2]), began))
     child.wait()
-    for file in files:
-        file.seek(0)
-    return told(child.returncode, out.read(), err.read(), began)
+    if not answered:
+        tell(told(child.returncode, content(files[1]), content(files[2]), began))
+
+
+def content(file: int) -> bytes:
+    """All of a file, wherever whoever writes it is."""
+    size, found = os.fstat(file).st_size, b""
+    while len(found) < size and (more := os.pread(file, size - len(found), len(found))):
+        found += more
+    return found
 
 
 def query(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
@@ -337,7 +372,10 @@ class Guard:
             for index, command in enumerate(commands):
                 if claim and gone():
                     raise Refused("busy", "the asker hung up")
-                hold = Hold(lock, unit_of(claim, command["unit"]), self.no_units) if claim else None
+                hold = None
+                if claim:
+                    unit = unit_of(claim, command["unit"])
+                    hold = Hold(lock, unit, self.no_units, early=command["early"])
                 result = self.spawn(command["argv"], command["stdin"], command["timeout_s"], hold)
                 yield {"id": ident, "index": index, **result}
                 if claim and result.get("exit") != 0:
@@ -433,7 +471,7 @@ def check_command(command: object) -> dict[str, Any]:
     argv = given.get("argv")
     stdin = given.get("stdin", "")
     timeout_s = given.get("timeout_s", 60.0)
-    unit = given.get("unit", "")
+    unit, early = given.get("unit", ""), given.get("early", False)
     if not isinstance(argv, list) or not argv or not all(is_word(word) for word in argv) or not argv[0]:
         raise Refused("bad-request", "argv must be a list of strings that is not empty")
     if not is_text(stdin):
@@ -442,7 +480,9 @@ def check_command(command: object) -> dict[str, Any]:
         raise Refused("bad-request", f"timeout_s must be a number, above 0 and at most {MAX_TIMEOUT_S}")
     if not isinstance(unit, str) or not re.fullmatch("[a-z-]{0,30}", unit):
         raise Refused("bad-request", "unit must be a word of small letters")
-    return {"argv": argv, "stdin": stdin, "timeout_s": timeout_s, "unit": unit}
+    if not isinstance(early, bool):
+        raise Refused("bad-request", "early must be true or false")
+    return {"argv": argv, "stdin": stdin, "timeout_s": timeout_s, "unit": unit, "early": early}
 
 
 def is_text(value: object) -> bool:

@@ -1,44 +1,61 @@
 #!/usr/bin/python3 -I
 """Sends a running domain's memory to another host and stops there: both copies whole, both paused.
 
-Runs on the source, from its standard input: `python3 -I - DOMAIN USER@ADDRESS`. Standard library only.
+Runs on the source, from its standard input: `python3 -I - DOMAIN USER@ADDRESS THEN`. Standard library only.
 
 `xl migrate` copies the memory while the domain runs and suspends it for what is left. Then it would wait
-for the other side to say that it is ready, and give it leave to start. Neither is done here: once the
-receiver is ready its process is killed, which leaves a paused copy with its disks open, and the copy gets
-the domain's name. The domain is paused here as well, and the sender finds its pipe closed: it takes the move
-for failed and sets the domain going again, which leaves it paused. So it is as after `xl save -p` into
-`xl restore -p`, and one command lets either copy run, whichever is to.
+for the other side to say that it is ready, and give it leave to start. Neither is done here.
 
-When anything fails before that, `xl` lets the domain run on here, and the receiver destroys its copy. One
-that says something else than that it is ready is killed, and its copy left for the way back.
+Once all memory is sent the domain is paused, and the sender finds its pipe closed: it takes the move for
+failed and sets the domain going again, which leaves it paused. THEN, a list of commands, is run: afterwards
+nobody writes here any more. That much is answered for at once: to open the disks takes the other side long,
+and what there is to do about them need not wait for it.
+
+When the receiver is ready its process is killed, which leaves a paused copy with its disks open, and the copy
+gets the domain's name. So it is as after `xl save -p` into `xl restore -p`, and one command lets either copy
+run, whichever is to.
+
+When anything fails before all memory is sent, `xl` lets the domain run on here, and the receiver destroys its
+copy; afterwards the domain stays paused here. A receiver that says something else than that it is ready is
+killed, and its copy left for the way back.
 
 Sources: tools/xl/xl_migrate.c of Xen 4.17 (migrate_domain, migrate_receive); seen in the lab.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import queue
+import re
 import shlex
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import IO
 
 BANNER = b"xl migration receiver ready, send binary domain data.\n"
 READY = "domain received, ready to unpause"
 """As the receiver says it, with no end of line."""
 NAMED = b"named\n"
-OVER = "over"
+OVER = b"over\n"
 """Said when ssh, or what is in its place, has ended: xl keeps the pipe open on its own side, so nobody would
 see the end of it."""
 PAUSE_S = 60.0
 """The domain is suspended meanwhile. Without an answer it is set going again, and the move goes back."""
+THEN_S = 60.0
 SUSPENDING = ("issuing PV suspend request", "issuing PVH suspend request", "issuing HVM suspend request")
+HAS_SUSPENDED = "guest has suspended"
+COMPLETE = re.compile(r"ao 0x[0-9a-f]+: complete, rc=0$")
+"""From then on: the stream to its end is in the pipe."""
+SENT = b"sent"
 SUSPENDED = "suspended for {:.3f} s"
-"""What is said on standard output in the end: from the request to suspend until both copies are whole.
+"""What is said on standard output: from the request to suspend until nobody writes here any more.
 `xl.suspended_s` reads it."""
+ANSWER = "XR_ANSWER"
+"""As `guard.EARLY`."""
 
 SSH = (
     "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 "
@@ -53,69 +70,153 @@ sh -c 'echo $$; exec xl migrate-receive' | {{
     kill -9 "$receiver" && xl rename "$1--incoming" "$1" && echo named
 }}
 """
+MEMORY = 9
+"""The descriptor on which the shell that `tunnel` is for has what xl sends."""
 
 
 def tunnel(domain: str, destination: str, said: int, answers: int) -> str:
     """What `xl migrate` runs in place of ssh: what the receiver says goes to `said`, not back to xl.
 
-    A shell takes descriptors of one digit only; a process that has just begun has no others.
+    First goes the number of xl's child. A shell takes descriptors of one digit only; a process that has just
+    begun has no others.
     """
     receive = f"sh -c {shlex.quote(RECEIVE)} receive {shlex.quote(domain)}"
     carry = f"python3 -I -c {shlex.quote(CARRIER)}" if CARRIER else SSH
     sent = f"{carry} {shlex.quote(destination)} {shlex.quote(receive)}"
-    return f"exec 9<&0; {{ {sent} <&9; echo {OVER}; }} >&{said} & exec cat <&{answers}"
-
-
-def listen(log: IO[str], moments: list[float]) -> None:
-    """Pass on what xl complains about, and note when it asks the domain to suspend itself."""
-    for line in log:
-        if any(words in line for words in SUSPENDING):
-            moments.append(time.monotonic())
-        if ": debug: " not in line and "xc: detail: " not in line:
-            sys.stderr.write(line)
-
-
-def send(domain: str, destination: str) -> int:
-    """Exit status 0 if both copies are whole and paused."""
-    for_us, said = os.pipe()
-    answers, for_xl = os.pipe()
-    rune = tunnel(domain, destination, said, answers)
-    sender = subprocess.Popen(
-        ["xl", "-vvv", "migrate", "-s", "", domain, rune],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        pass_fds=(said, answers),
+    over = OVER.decode().rstrip()
+    return (
+        f"exec {MEMORY}<&0; echo $$ >&{said}; "
+        f"{{ {sent} <&{MEMORY}; echo {over}; }} >&{said} & exec cat <&{answers}"
     )
-    os.close(said)
-    os.close(answers)
-    assert sender.stderr is not None
-    moments: list[float] = []
-    listener = threading.Thread(target=listen, args=(sender.stderr, moments))
-    listener.start()
-    paused = False
+
+
+class Sending:
+    """`xl migrate` at work, with what it and the receiver have said so far."""
+
+    def __init__(self, domain: str, destination: str) -> None:
+        for_us, said = os.pipe()
+        answers, self.for_xl = os.pipe()
+        self.xl = subprocess.Popen(
+            ["xl", "-vvv", "migrate", "-s", "", domain, tunnel(domain, destination, said, answers)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            pass_fds=(said, answers),
+        )
+        os.close(said)
+        os.close(answers)
+        assert self.xl.stderr is not None
+        self.asked_at: float | None = None
+        self.suspended = False
+        self.events: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        receiver = os.fdopen(for_us, "rb")
+        self.child = receiver.readline()
+        threads = (
+            threading.Thread(target=self._listen, args=(self.xl.stderr,), daemon=True),
+            threading.Thread(target=self._hear, args=(receiver,), daemon=True),
+        )
+        self.listener = threads[0]
+        for thread in threads:
+            thread.start()
+
+    def _listen(self, log: IO[str]) -> None:
+        """Pass on what xl complains about; note when it suspends the domain, and when it has sent all."""
+        for line in log:
+            if any(words in line for words in SUSPENDING):
+                self.asked_at = time.monotonic()
+            self.suspended = self.suspended or HAS_SUSPENDED in line
+            if self.suspended and COMPLETE.search(line.rstrip()):
+                self.events.put(SENT)
+            if ": debug: " not in line and "xc: detail: " not in line:
+                complain(line)
+
+    def _hear(self, receiver: IO[bytes]) -> None:
+        with receiver:
+            for line in receiver:
+                self.events.put(line)
+        self.events.put(OVER)
+
+    def keep_open(self) -> int:
+        """Another end of the pipe that xl writes to: with its last one closed, the receiver would give up."""
+        return os.open(f"/proc/{int(self.child)}/fd/{MEMORY}", os.O_WRONLY)
+
+    def give_up(self) -> None:
+        """xl waits for the receiver's word on this pipe: now it sets the domain going again."""
+        if self.for_xl >= 0:
+            os.close(self.for_xl)
+            self.for_xl = -1
+
+
+def complain(text: str) -> None:
+    os.write(2, text.encode("utf-8", "backslashreplace"))
+
+
+def stop(commands: Sequence[Sequence[object]]) -> bool:
+    """Run THEN: each an argv, its input, and what it must say where that matters. Whether all was well."""
+    for argv, given, expected in commands:
+        assert isinstance(argv, list) and isinstance(given, str)
+        try:
+            done = subprocess.run(
+                argv, input=given, capture_output=True, text=True, check=False, timeout=THEN_S
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            complain(f"{error}\n")
+            return False
+        complain(done.stderr)
+        if done.returncode != 0 or expected not in (None, done.stdout):
+            complain(f"{shlex.join(argv)} exited {done.returncode}: {done.stdout}\n")
+            return False
+    return True
+
+
+def tell_suspended(asked_at: float | None) -> None:
+    """How long it took, if xl has said when it began."""
+    if asked_at is not None:
+        os.write(1, (SUSPENDED.format(time.monotonic() - asked_at) + "\n").encode())
+
+
+def answer() -> None:
+    """What this was run for is done, though not all: the guard may say so."""
+    if os.environ.get(ANSWER):
+        os.write(int(os.environ[ANSWER]), b"!")
+
+
+def send(domain: str, destination: str, then: Sequence[Sequence[object]]) -> int:
+    """Exit status 0 if both copies are whole and paused."""
+    sending = Sending(domain, destination)
+    paused = named = False
+    held = -1
     try:
-        with os.fdopen(for_us, "rb") as receiver:
-            if receiver.readline() == BANNER:
-                os.write(for_xl, BANNER)
-                if receiver.readline() == NAMED:
-                    pause = subprocess.run(["xl", "pause", domain], check=False, timeout=PAUSE_S)
-                    paused = pause.returncode == 0
-    except (OSError, subprocess.TimeoutExpired) as error:
-        sys.stderr.write(f"{error}\n")
+        if sending.events.get() == BANNER:
+            os.write(sending.for_xl, BANNER)
+            event = sending.events.get()
+            named = event == NAMED  # nothing else is heard of an xl that says other things than expected
+            if event in (SENT, NAMED):
+                held = sending.keep_open()
+                paused = subprocess.run(["xl", "pause", domain], check=False, timeout=PAUSE_S).returncode == 0
+        sending.give_up()
+        if paused:
+            stopped = stop(then)
+            sending.xl.wait()
+            if stopped:
+                tell_suspended(sending.asked_at)
+                answer()
+            while not named and (event := sending.events.get()) != OVER:
+                named = event == NAMED
+            if not stopped:
+                tell_suspended(sending.asked_at)
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        complain(f"{error}\n")
     finally:
-        os.close(for_xl)  # xl waits for it: now it sets the domain going again
-    sender.wait()
-    ended = time.monotonic()
-    listener.join()
-    if not paused:
-        return 1
-    if moments:
-        sys.stdout.write(SUSPENDED.format(ended - moments[-1]) + "\n")
-    return 0
+        sending.give_up()
+        if held >= 0:
+            os.close(held)
+    sending.xl.wait()
+    sending.listener.join(1)
+    return 0 if paused and named else 1
 
 
 if __name__ == "__main__":
-    sys.exit(send(*sys.argv[1:3]))
+    sys.exit(send(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))

@@ -37,18 +37,20 @@ class Command:
     """One process on a host. `argv` is never joined into a shell line.
 
     `unit` names one that may take long: where systemd is there it runs in a scope of its own, named after the
-    domain, the claim and this.
+    domain, the claim and this. One that is `early` may say all there is to say before it ends; until then
+    nothing else of the domain is changed on that host.
     """
 
     argv: tuple[str, ...]
     stdin: str = ""
     timeout_s: float = 60.0
     unit: str = ""
+    early: bool = False
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The process ended and told its exit status."""
+    """The process ended and told its exit status, or said early that what it was run for is done."""
 
     exit: int
     stdout: str
@@ -133,10 +135,7 @@ class Script:
             "id": ident,
             "claim": asdict(self.claim) if self.claim else None,
             "known": asdict(self.known) if self.known else None,
-            "commands": [
-                {"argv": list(c.argv), "stdin": c.stdin, "timeout_s": c.timeout_s, "unit": c.unit}
-                for c in self.commands
-            ],
+            "commands": [{**asdict(command), "argv": list(command.argv)} for command in self.commands],
         }
 
 

@@ -45,7 +45,7 @@ class SourceWrongDestroyed(Step):
     phase = Phase.BACK
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (*SOURCE_LOOKS, *HOME_LOOKS, lvm.VOLUMES)}
+        return {Side.SOURCE: (*SOURCE_LOOKS, *HOME_LOOKS, dm.NUMBERS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
@@ -127,7 +127,7 @@ class SourceRestored(Step):
     max_attempts = 3
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (*SOURCE_LOOKS, *HOME_LOOKS, lvm.VOLUMES)}
+        return {Side.SOURCE: (*SOURCE_LOOKS, *HOME_LOOKS, dm.NUMBERS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source

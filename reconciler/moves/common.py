@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
@@ -134,8 +134,9 @@ class Suspend(Step):
         self.name, self.phase, self.image = name, phase, image
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        asked = (files.BOOT_ID, xl.DOMAINS, xl.CONFIGS, xl.VBDS, lvm.VOLUMES, files.IMAGES, files.SPACE)
-        return {Side.SOURCE: asked}
+        asked = (files.BOOT_ID, xl.DOMAINS, xl.CONFIGS, xl.VBDS, files.IMAGES, files.SPACE)
+        over = (lvm.VOLUMES, dm.NUMBERS) if self.phase is Phase.ATTACH else ()
+        return {Side.SOURCE: (*asked, *over)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.source
@@ -227,7 +228,8 @@ class RestorePaused(Step):
         self.name, self.phase, self.side, self.image, self.on_drbd = name, phase, side, image, on_drbd
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {self.side: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, files.IMAGES, lvm.VOLUMES, files.LINKS)}
+        which = lvm.VOLUMES if self.on_drbd else dm.NUMBERS
+        return {self.side: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, files.IMAGES, which, files.LINKS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views[self.side]

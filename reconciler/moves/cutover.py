@@ -49,7 +49,7 @@ class Ready(Step):
     gated = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        through = (lvm.VOLUMES, dm.TABLES) if order.pivots else ()
+        through = (lvm.VOLUMES, dm.NUMBERS, dm.TABLES) if order.pivots else ()
         room = () if order.streams else (files.SPACE,)
         return {
             Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS, *through),
@@ -242,7 +242,7 @@ class Go(Step):
         tables = (dm.TABLES,) if order.streams else ()
         return {
             Side.SOURCE: (xl.DOMAINS, drbd.RESOURCES, *tables),
-            Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, *tables),
+            Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, dm.NUMBERS, *tables),
         }
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
@@ -325,4 +325,12 @@ _TO_STREAM: tuple[Step, ...] = (
 )
 _STREAMED: tuple[Step, ...] = (Demote(), TargetDown(), stream.TargetOpen(), Go())
 STREAM_STEPS: tuple[Step, ...] = (*_TO_STREAM, stream.Stream(), *_STREAMED)
-LIVE_STEPS: tuple[Step, ...] = (*_TO_STREAM, stream.Live(), *_STREAMED)
+LIVE_STEPS: tuple[Step, ...] = (
+    *_TO_STREAM,
+    stream.Live(),
+    Demote(),
+    TargetDown(),
+    stream.TargetOpen(),
+    stream.Received(),
+    Go(),
+)

@@ -17,6 +17,7 @@ GUARDS = {
     "restorable": "a domain is not suspended while an image of it could not be restored",
     "same-size": "a guest is put on DRBD only while its volumes have the size that DRBD took from them",
     "on-drbd": "DRBD changes sides only if the guest's last writes went through it",
+    "on-drbd-live": "the program that sends memory live cuts a volume off only while it stands on DRBD",
     "cut-off": "a paused copy may stay on the source at GO only over volumes that fail every request",
     "gate": "DRBD is taken down at the target only while both sides are quiet and in step",
     "go-source-secondary": "the target is started only while the source is not Primary",

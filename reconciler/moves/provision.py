@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.commands import files, lvm, xl
+from reconciler.commands import dm, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
@@ -175,7 +175,7 @@ class CreatePaused(Step):
     phase = Phase.PROVISION
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)}
+        return {Side.TARGET: (xl.DOMAINS, xl.VBDS, dm.NUMBERS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.target, order)
@@ -196,7 +196,7 @@ class Start(Unpause):
     max_attempts = 3
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES)}
+        return {Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, dm.NUMBERS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views.target

@@ -12,7 +12,7 @@ from reconciler.moves.cutover import target_devices
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 from reconciler.moves.stream import SourceDestroyed, remove_lower
 
-RUNNING_LOOKS = (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)
+RUNNING_LOOKS = (xl.DOMAINS, xl.VBDS, dm.NUMBERS)
 
 
 def not_settled(order: Order, views: Views) -> Verdict | None:

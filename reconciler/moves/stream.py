@@ -1,10 +1,9 @@
 """Cutover by stream or live: the guest's memory goes straight into a paused copy on the target.
 
 By stream the guest is suspended first; live, most of its memory goes while it runs, and it is suspended for
-what it has changed meanwhile. Both end alike, and everything behind that is the same.
-
-Both copies are paused then, and the source's is the authority: going back only lets it run again. The
-target's copy has its volumes open, and they fail every request until DRBD has changed sides:
+what it has changed meanwhile. In the end both copies are paused, and the source's is the authority: going
+back only lets it run again. The target's copy opens its volumes, which fail every request until DRBD has
+changed sides. By stream that comes after; live, it comes about while they are being opened:
 
     paused copy -> /dev/VG/NAME -> stand-in        DRBD -> lower -> extents
 
@@ -16,9 +15,9 @@ write nothing.
 
 from __future__ import annotations
 
-from reconciler.commands import dm, drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DomainSeen, DomainState, View
+from reconciler.model.facts import DomainSeen, DomainState, Role, View
 from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
 from reconciler.model.placement import Compression, Transport
 from reconciler.moves import guards, look, pivot
@@ -99,7 +98,7 @@ class Stream(Step):
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {
             Side.SOURCE: (files.lock_of(order.domain), files.BOOT_ID, xl.DOMAINS, xl.CONFIGS),
-            Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, dm.TABLES),
+            Side.TARGET: (files.BOOT_ID, xl.DOMAINS, xl.VBDS, dm.TABLES, dm.NUMBERS),
         }
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
@@ -166,15 +165,66 @@ class Stream(Step):
 
 
 class Live(Stream):
-    """As after Stream; the domain ran on while most of its memory was sent."""
+    """The domain, which ran while most of its memory was sent, is paused; nothing can write on the source.
+
+    Its copy may still be without disks: to open them takes long, and what there is to do goes on meanwhile.
+    """
 
     name = LIVE
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        both = super().looks(order, progress)
+        return {**both, Side.SOURCE: (*both[Side.SOURCE], dm.TABLES, drbd.RESOURCES)}
+
+    def _after(self, order: Order, views: Views, there: DomainSeen | None) -> Verdict:
+        if views.source.get(files.lock_of(order.domain)) and _at_rest(order, views.source):
+            return DONE
+        return super()._after(order, views, there)
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         target, limit_s = order.target, self.deadline_s(order)
         plain = order.policy.transport is Transport.TCP
-        send = xl.migrate(order.domain, target.user, target.replication_address, limit_s, plain=plain)
+        then = at_rest(order)
+        send = xl.migrate(order.domain, target.user, target.replication_address, limit_s, then, plain=plain)
         return (Action(Side.SOURCE, (send,)),)
+
+
+def at_rest(order: Order) -> tuple[xl.Then, ...]:
+    """What lets nothing write on the source any more.
+
+    A volume that stands on anything else than DRBD stays as it is: that is what shows that the guest may have
+    written beside DRBD.
+    """
+    then: list[xl.Then] = []
+    for disk in order.disks:
+        name, lines = disk.mapped(Side.SOURCE), dm.over_drbd(disk.size_bytes, disk.minor)
+        then.append((dm.table_of(name), dm.text(lines) if guards.on("on-drbd-live") else None))
+        then += [(command, None) for command in dm.swap(name, dm.failing(disk.size_bytes))]
+    return (*then, (drbd.secondary(order.resource), None))
+
+
+def _at_rest(order: Order, view: View) -> bool:
+    """Whether `at_rest` has come about."""
+    found = look.resource(view, order)
+    cut = all(pivot.under(view, disk) is pivot.Under.NOTHING for disk in order.disks)
+    return cut and found is not None and found.role is Role.SECONDARY
+
+
+class Received(Step):
+    """The memory's way to the target has ended: the domain's copy has its disks open, or will never have."""
+
+    name = "target-received"
+    phase = Phase.CUTOVER
+    fresh = True
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.SOURCE: (files.lock_after(order.domain),)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        return on_its_way(order) if views.source.get(files.lock_after(order.domain)) else DONE
+
+    def deadline_s(self, order: Order) -> float:
+        return order.policy.suspend_timeout_s
 
 
 def on_its_way(order: Order) -> Verdict:
@@ -244,7 +294,7 @@ class SourceDestroyed(Step):
     max_attempts = 3
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (xl.DOMAINS,), Side.TARGET: (xl.DOMAINS, xl.VBDS, lvm.VOLUMES)}
+        return {Side.SOURCE: (xl.DOMAINS,), Side.TARGET: (xl.DOMAINS, xl.VBDS, dm.NUMBERS)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         still, seen = look.domain(views.source, order), look.domain(views.target, order)

@@ -178,10 +178,10 @@ def _began(event: Event, phase: Phase, before: Suspended | None, *, live: bool) 
     match event.kind:
         case EventKind.INTENT:
             return Suspended(event.at, phase, exact=not live, sure=not live)
-        case EventKind.OUTCOME if _never_started(event) or (live and _failed(event)):
-            return None
         case EventKind.OUTCOME if (told_s := _suspended_s(event)) is not None:
             return Suspended(event.at - datetime.timedelta(seconds=told_s), phase, exact=True, sure=True)
+        case EventKind.OUTCOME if _never_started(event) or (live and _failed(event)):
+            return None
         case EventKind.DONE | EventKind.TURNED_BACK if before is not None:
             return replace(before, sure=True)
     return before
@@ -194,13 +194,13 @@ def _never_started(event: Event) -> bool:
 
 
 def _suspended_s(event: Event) -> float | None:
-    """How long a domain that was moved live had been suspended when the command ended."""
+    """How long a domain that was moved live had been suspended when the command was answered for."""
     rows = event.detail.get("commands") or [{}]
     return xl.suspended_s(rows[-1].get("stdout", ""))
 
 
 def _failed(event: Event) -> bool:
-    """Whether a command has said that it failed: a domain that was to be moved live runs on then."""
+    """Whether a command has said that it failed: then a domain that was not suspended has run on."""
     return any(row.get("exit", 0) != 0 for row in event.detail.get("commands", []))
 
 

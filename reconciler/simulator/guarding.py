@@ -79,13 +79,14 @@ class SimGuard:
 
     def _run(self, index: int, command: dict[str, Any], lock: str | None) -> dict[str, Any]:
         job = self.start(index, command["argv"], command["stdin"], lock)
-        if not self.wait(lambda: job.over, command["timeout_s"]) or job.result is None:
+        self.wait(lambda: job.over or job.result is not None, command["timeout_s"])
+        if job.result is None:
             with self.mutex:
                 if lock is None:
                     self.host.world.kill(job)
             return {"timeout": True}
         result = job.result
-        took = round(job.ended_s - job.began_s, 4)
+        took = round(job.answered_s - job.began_s, 4)
         return {"exit": result.exit, "stdout": result.stdout, "stderr": result.stderr, "duration_s": took}
 
     def _take(self, claim: Claim) -> None:

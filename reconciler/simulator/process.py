@@ -20,6 +20,17 @@ class Result:
 Steps = Generator[float, None, Result]
 
 
+class Early(float):
+    """A pause of no length with which a process says that its answer is known before its end."""
+
+    result: Result
+
+    def __new__(cls, result: Result) -> Early:
+        self = super().__new__(cls, 0.0)
+        self.result = result
+        return self
+
+
 class Fail(Exception):
     """Raised by a tool that gives up: becomes the process's exit status and last words."""
 

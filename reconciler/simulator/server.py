@@ -265,7 +265,7 @@ class Session:
             self.live.catch_up()
             if self.host.boot_id != self.boot_id or not self.host.up:
                 steps = ends_with(Result(255, "", "the host is down"))
-                return Job(self.host, steps, 0.0, killed=True)
+                return Job(self.host, steps, 0.0, over=True)
             job = self.live.world.start(self.host, self.host.run(argv, stdin), lock)
             self.live.on_change()
             return job

@@ -15,7 +15,7 @@ from reconciler.simulator import replication
 from reconciler.simulator.domain import Beat, Domain, slot_offset
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.observer import Observer
-from reconciler.simulator.process import Result, Steps
+from reconciler.simulator.process import Early, Result, Steps
 from reconciler.simulator.storage import IOFault
 
 MAX_STEP_S = 0.25
@@ -23,20 +23,23 @@ MAX_STEP_S = 0.25
 
 @dataclass(eq=False)
 class Job:
-    """A process under way on a host. `lock` is the domain whose lock it inherited from the guard."""
+    """A process under way on a host. `lock` is the domain whose lock it inherited from the guard.
+
+    Its `result` may be known, and told, before it is over.
+    """
 
     host: SimHost
     steps: Steps
     wake_at_s: float
     lock: str | None = None
     began_s: float = 0.0
-    ended_s: float = 0.0
+    answered_s: float = 0.0
     result: Result | None = None
-    killed: bool = False
+    over: bool = False
 
-    @property
-    def over(self) -> bool:
-        return self.result is not None or self.killed
+    def answer(self, result: Result, now_s: float) -> None:
+        if self.result is None:
+            self.result, self.answered_s = result, now_s
 
 
 @dataclass(eq=False)
@@ -115,14 +118,15 @@ class World:
         try:
             pause = next(job.steps)
         except StopIteration as end:
-            job.result, job.ended_s = end.value, self.now_s
-            if job in self.jobs:
-                self.jobs.remove(job)
+            job.answer(end.value, self.now_s)
+            self.kill(job)
         else:
+            if isinstance(pause, Early):
+                job.answer(pause.result, self.now_s)
             job.wake_at_s = self.now_s + pause
 
     def kill(self, job: Job) -> None:
-        job.killed = True
+        job.over = True
         if job in self.jobs:
             self.jobs.remove(job)
 

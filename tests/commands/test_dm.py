@@ -135,6 +135,36 @@ def test_a_state_that_is_not_known_is_an_error(row: str) -> None:
         assert str(caught.value) == f"dmsetup info: cannot read {row!r}"
 
 
+def test_numbers() -> None:
+    """As a host of the lab told them in the middle of a move."""
+    found = dm.parse_numbers(answer("dm-1.02-info-numbers"))
+    names = ("root", "root--drbdmd", "data", "data--drbdmd")
+    own = {f"vg-web1--{name}": (253, minor) for minor, name in enumerate(names)}
+    assert found == {**own, "xr-vg-web1--root": (253, 4), "xr-vg-web1--data": (253, 5)}
+    assert dm.parse_numbers(Answer(0, "a:b:254:17\n", "")) == {"a:b": (254, 17)}
+    assert dm.parse_numbers(answer("dm-1.02-table-empty")) == {}
+
+
+def test_numbers_cut() -> None:
+    whole = dm.parse_numbers(answer("dm-1.02-info-numbers"))
+    for place, cut in cuts(answer("dm-1.02-info-numbers")):
+        if not cut.stdout.endswith("\n"):
+            with pytest.raises(ParseError, match=r"^dmsetup info(: the last line has no end| said nothing)"):
+                dm.parse_numbers(cut)
+        else:
+            assert dm.parse_numbers(cut).items() <= whole.items(), place
+
+
+@pytest.mark.parametrize(
+    "row", ["", "vg-a", "vg-a:253", ":253:1", "vg-a:253:", "vg-a::1", "vg-a:253:-1", "vg-a:253:٣", "vg-a:x:1"]
+)
+def test_a_number_that_is_none_is_an_error(row: str) -> None:
+    for text in (f"vg-b:253:1\n{row}\n", f"{row}\nvg-b:253:1\n"):
+        with pytest.raises(ParseError) as caught:
+            dm.parse_numbers(Answer(0, text, ""))
+        assert str(caught.value) == f"dmsetup info: cannot read {row!r}"
+
+
 def test_all_columns_are_not_what_is_asked_for() -> None:
     """The name ends at the last colon: columns too many would be taken for a part of it."""
     found = dm.parse_suspended(answer("dm-1.02-info-columns"))
@@ -143,7 +173,12 @@ def test_all_columns_are_not_what_is_asked_for() -> None:
 
 def test_a_failed_query_is_unknown() -> None:
     long = "  " + "x" * 300
-    for parse, tool in ((dm.parse_tables, "dmsetup table"), (dm.parse_suspended, "dmsetup info")):
+    parsers = (
+        (dm.parse_tables, "dmsetup table"),
+        (dm.parse_suspended, "dmsetup info"),
+        (dm.parse_numbers, "dmsetup info"),
+    )
+    for parse, tool in parsers:
         with pytest.raises(ParseError) as caught:
             parse(Answer(1, "vg-a: 0 8 error \n", long))
         assert str(caught.value) == f"{tool} exited 1: {'x' * 200}"
@@ -154,6 +189,12 @@ def test_a_failed_query_is_unknown() -> None:
 def test_queries() -> None:
     assert (dm.TABLES.name, dm.TABLES.parse) == ("the tables of device-mapper", dm.parse_tables)
     assert dm.TABLES.command == Command(("dmsetup", "table"))
+    assert dm.NUMBERS.name == "the numbers of device-mapper's devices"
+    assert dm.NUMBERS.parse is dm.parse_numbers
+    assert dm.NUMBERS.command == Command(
+        ("dmsetup", "info", "-c", "--noheadings", "--separator", ":", "-o", "name,major,minor")
+    )
+    assert dm.table_of("vg-a") == Command(("dmsetup", "table", "vg-a"))
     assert dm.SUSPENDED.name == "the suspended devices of device-mapper"
     assert dm.SUSPENDED.parse is dm.parse_suspended
     assert dm.SUSPENDED.command == Command(

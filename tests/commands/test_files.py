@@ -102,6 +102,14 @@ def test_a_lock() -> None:
             files.parse_lock(bad)
 
 
+def test_a_lock_is_waited_for() -> None:
+    now, later = files.lock_of("web1"), files.lock_after("web1")
+    assert now.name != later.name
+    assert later.command.timeout_s > files.LOCK_WAIT_S
+    assert [word for word in later.command.argv if word not in now.command.argv] == ["--timeout", "10"]
+    assert [word for word in now.command.argv if word not in later.command.argv] == ["--nonblock"]
+
+
 def test_text() -> None:
     assert files.parse_text(Answer(0, "x", "")) == "x"
     assert files.parse_text(Answer(1, "", "cat: /x: No such file or directory")) is None

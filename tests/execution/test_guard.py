@@ -38,11 +38,17 @@ class Talk:
         return found
 
     def send(
-        self, *commands: list[str], epoch: int | None = None, timeout_s: float = 10.0, stdin: str = ""
+        self,
+        *commands: list[str],
+        epoch: int | None = None,
+        timeout_s: float = 10.0,
+        stdin: str = "",
+        early: bool = False,
     ) -> None:
         self._id += 1
         claim = None if epoch is None else {"domain": "web1", "epoch": epoch}
-        rows = [{"argv": argv, "stdin": stdin, "timeout_s": timeout_s} for argv in commands]
+        about = {"stdin": stdin, "timeout_s": timeout_s, "early": early}
+        rows = [{"argv": argv, **about} for argv in commands]
         assert self.process.stdin is not None
         self.process.stdin.write(
             json.dumps({"id": self._id, "claim": claim, "commands": rows}).encode() + b"\n"
@@ -129,6 +135,45 @@ def test_a_command_past_its_time_keeps_the_lock_even_when_the_guard_is_killed(
         second.process.wait()
 
 
+SAY = "import os, sys, time; print('so far', flush=True); os.write(int(os.environ['XR_ANSWER']), b'!'); "
+
+
+def test_a_command_that_is_answered_for_early_keeps_the_lock_until_it_ends(
+    talk: Talk, tmp_path: Path
+) -> None:
+    go, second = tmp_path / "go", tmp_path / "second"
+    wait = f"[time.sleep(0.05) for _ in iter(lambda: os.path.exists({str(go)!r}), True)]; print('more')"
+    long, short = [sys.executable, "-c", SAY + wait], ["touch", str(second)]
+    replies = talk.ask(long, short, epoch=1, early=True)
+    assert [(reply.get("exit"), reply.get("stdout")) for reply in replies[:2]] == [(0, "so far\n"), (0, "")]
+    assert second.exists(), "a script goes on"
+    refused = talk.ask(["true"], epoch=1)[0]
+    assert refused["refused"] == "busy"
+    assert "for web1 is still running on this host" in refused["detail"]
+    assert talk.ask(["true"])[0]["exit"] == 0, "a query is not kept waiting"
+    go.touch()
+    deadline = time.monotonic() + 10
+    while talk.ask(["true"], epoch=1)[0].get("refused") == "busy" and time.monotonic() < deadline:
+        pass
+    assert talk.ask(["true"], epoch=2)[0]["exit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("program", "exit"), [("sys.exit(3)", 3), ("os.close(int(os.environ['XR_ANSWER'])); sys.exit(4)", 4)]
+)
+def test_one_that_does_not_say_so_is_answered_for_at_its_end(talk: Talk, program: str, exit: int) -> None:
+    argv = [sys.executable, "-c", f"import os, sys; print('all'); {program}"]
+    reply = talk.ask(argv, epoch=1, early=True)[0]
+    assert (reply["exit"], reply["stdout"]) == (exit, "all\n")
+    assert talk.ask(["true"], epoch=1)[0]["exit"] == 0
+    assert talk.ask(["/no/such/tool"], epoch=1, early=True)[0]["exit"] == 127
+
+
+def test_what_it_says_later_of_its_exit_is_not_told(talk: Talk) -> None:
+    reply = talk.ask([sys.executable, "-c", SAY + "sys.exit(5)"], epoch=1, early=True)[0]
+    assert (reply["exit"], reply["stdout"]) == (0, "so far\n")
+
+
 def test_what_a_command_leaves_behind_does_not_hold_the_lock(talk: Talk, tmp_path: Path) -> None:
     """`xl restore` leaves a monitor behind for as long as the guest lives."""
     note = tmp_path / "pid"
@@ -165,6 +210,7 @@ def test_when_the_asker_hangs_up_the_running_command_ends_but_no_further_one_sta
         {"commands": []},
         {"commands": [{"argv": "true"}]},
         {"commands": [{"argv": ["a\0b"]}]},
+        {"commands": [{"argv": ["true"], "early": 1}]},
         {"commands": [{"argv": ["true"]}], "claim": {"domain": "../x", "epoch": 1}},
         {"commands": [{"argv": ["true"]}], "claim": {"domain": "web1", "epoch": 0}},
         {"commands": [{"argv": ["true"]}], "claim": {"domain": "web1", "epoch": "7"}},

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from reconciler.commands import xl
-from reconciler.execution import carrier, sender
+from reconciler.execution import carrier, guard, sender
+from reconciler.model.command import Command
 
 SSH = """#!/bin/sh
 for word; do last=$word; done
@@ -22,18 +24,27 @@ import os, subprocess, sys, time
 args = [word for word in sys.argv[1:] if word != "-vvv"]
 fake, log = os.environ["FAKE"], open(os.environ["LOG"], "a")
 print(*args[:1], *args[1:] if args[0] != "migrate" else args[3:4], file=log, flush=True)
+def say(line):
+    print(line, file=sys.stderr, flush=True)
 if args[0] == "migrate":
     assert args[1:3] == ["-s", ""], args
     pipe = subprocess.PIPE
     child = subprocess.Popen(["sh", "-c", args[4]], stdin=pipe, stdout=pipe, close_fds=False)
     banner = child.stdout.read(54)
     if banner.startswith(b"xl migration receiver ready"):
+        say("libxl: debug: libxl_event.c:1:libxl__ao_complete: ao 0x5a0: complete, rc=0")
         child.stdin.write(b"memory")
         child.stdin.flush()
-        print("libxl: debug: x.c:1:f: Domain 1:issuing PV suspend request via XenBus", file=sys.stderr)
-        print("xc: info: Saving domain 1, type x86 PV", file=sys.stderr, flush=True)
+        say("xc: info: Saving domain 1, type x86 PV")
+        say("libxl: debug: x.c:1:f: Domain 1:issuing PV suspend request via XenBus")
+        say("libxl: debug: x.c:1:f: Domain 1:guest has suspended")
+        time.sleep(0.3)
+        if fake != "silent":
+            say("libxl: debug: libxl_event.c:1:libxl__ao_complete: ao 0x5a0: complete, rc=0")
     assert child.stdout.read() == b"", "it must not hear that the other side is ready"
-    print("Migration failed, resuming at sender.", file=sys.stderr)
+    child.stdin.close()
+    child.wait()
+    say("Migration failed, resuming at sender.")
     print("resumed", file=log, flush=True)
     sys.exit(1)
 if args[0] == "migrate-receive":
@@ -42,7 +53,11 @@ if args[0] == "migrate-receive":
     assert sys.stdin.buffer.read(6) == b"memory"
     if fake == "no-memory":
         sys.exit(1)
-    time.sleep(0.3)
+    while fake == "slow" and not os.path.exists(os.environ["LOG"] + ".on"):
+        time.sleep(0.05)
+    time.sleep(0.9)
+    if fake == "no-disks":
+        sys.exit(1)
     ready = "domain received, ready to unpause"
     sys.stdout.write(ready if fake != "strange" else "something else than that it is ready")
     sys.stdout.flush()
@@ -53,69 +68,154 @@ if args[0] == fake:
 if fake == "no-answer" and args[0] == "pause":
     time.sleep(30)
 """
+STOPPED = ("migrate web1", "migrate-receive", "pause web1")
 
 
-def send(
-    folder: Path, fake: str, pause_s: float = sender.PAUSE_S, *, plain: bool = False
-) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """Its result, and what the two `xl` did."""
+def start(
+    folder: Path, fake: str, then: str = "echo stopped >>$LOG", *, plain: bool = False, limit: str = ""
+) -> tuple[subprocess.Popen[str], Path, int]:
+    """The program at work, what the two `xl` do, and where it says that its answer is known."""
     for name, text in (("xl", XL), ("ssh", SSH)):
         path = folder / name
         path.write_text(text)
         path.chmod(0o755)
     log = folder / "log"
-    command = xl.migrate("web1", "root", "127.0.0.1", 60, plain=plain)
+    commands = [
+        (Command(("sh", "-c", "cat"), stdin="on it\n"), "on it\n"),
+        (Command(("sh", "-c", then)), None),
+    ]
+    command = xl.migrate("web1", "root", "127.0.0.1", 60, commands, plain=plain)
+    early, says = os.pipe()
     env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "FAKE": fake, "LOG": str(log)}
-    argv = [sys.executable, *command.argv[1:]]
-    program = command.stdin.replace(f"PAUSE_S = {sender.PAUSE_S}\n", f"PAUSE_S = {pause_s}\n")
-    done = subprocess.run(argv, input=program, capture_output=True, text=True, timeout=60, env=env)
-    return done, log.read_text().splitlines()
+    assert sender.ANSWER == guard.EARLY
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, *command.argv[1:]],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env={**env, sender.ANSWER: str(says)},
+        pass_fds=(says,),
+    )
+    os.close(says)
+    program = command.stdin.replace(f"{limit} = 60.0\n", f"{limit} = 0.5\n")
+    assert not limit or program != command.stdin
+    assert process.stdin is not None
+    process.stdin.write(program)
+    process.stdin.close()
+    process.stdin = None
+    return process, log, early
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    stdout: str
+    stderr: str
+    log: list[str]
+    early: bool
+
+
+def send(folder: Path, fake: str, *given: str, plain: bool = False, limit: str = "") -> Done:
+    process, log, early = start(folder, fake, *given, plain=plain, limit=limit)
+    out, err = process.communicate(timeout=60)
+    answered = os.read(early, 2) == b"!"
+    os.close(early)
+    return Done(process.returncode, out, err, log.read_text().splitlines(), answered)
 
 
 @pytest.mark.parametrize("plain", [False, True])
 def test_both_copies_are_left_paused(tmp_path: Path, plain: bool) -> None:
-    done, log = send(tmp_path, "", plain=plain)
-    assert done.returncode == 0, done.stderr
+    done = send(tmp_path, "", plain=plain)
+    assert (done.status, done.early) == (0, True), done.stderr
     seconds = xl.suspended_s(done.stdout)
     assert seconds is not None and 0.3 <= seconds < 30
-    assert log == ["migrate web1", "migrate-receive", "rename web1--incoming web1", "pause web1", "resumed"]
+    assert done.log[:3] == list(STOPPED)
+    assert sorted(done.log[3:5]) == ["resumed", "stopped"]
+    assert done.log[5:] == ["rename web1--incoming web1"]
     assert "xc: info: Saving domain 1" in done.stderr
     assert "debug" not in done.stderr
 
 
+def test_it_answers_once_nobody_writes_here_though_the_copy_has_no_disks_yet(tmp_path: Path) -> None:
+    process, log, early = start(tmp_path, "slow")
+    assert os.read(early, 1) == b"!"
+    assert process.poll() is None
+    assert sorted(log.read_text().splitlines()[3:]) == ["resumed", "stopped"]
+    Path(f"{log}.on").touch()
+    process.communicate(timeout=60)
+    os.close(early)
+    assert process.returncode == 0
+    assert log.read_text().splitlines()[-1] == "rename web1--incoming web1"
+
+
+@pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize(
     ("fake", "expected"),
     [
         ("no-host", ["migrate web1", "resumed"]),
         ("no-memory", ["migrate web1", "migrate-receive", "resumed"]),
-        ("rename", ["migrate web1", "migrate-receive", "rename web1--incoming web1", "resumed"]),
-        (
-            "pause",
-            ["migrate web1", "migrate-receive", "rename web1--incoming web1", "pause web1", "resumed"],
-        ),
     ],
 )
-@pytest.mark.parametrize("plain", [False, True])
-def test_whatever_fails_lets_the_domain_run_on(
+def test_a_failure_before_all_is_sent_lets_the_domain_run_on(
     tmp_path: Path, fake: str, expected: list[str], plain: bool
 ) -> None:
-    done, log = send(tmp_path, fake, plain=plain)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert log == expected
+    done = send(tmp_path, fake, plain=plain)
+    assert (done.status, done.stdout, done.early) == (1, "", False)
+    assert done.log == expected
     assert "resuming at sender" in done.stderr
 
 
-def test_a_receiver_that_says_something_else_destroys_its_copy_itself(tmp_path: Path) -> None:
-    done, log = send(tmp_path, "strange")
-    assert done.returncode == 1
-    assert log[:2] == ["migrate web1", "migrate-receive"]
-    assert "rename web1--incoming web1" not in log
-    assert "pause web1" not in log
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_pause_that_fails_lets_the_domain_run_on(tmp_path: Path, plain: bool) -> None:
+    done = send(tmp_path, "pause", plain=plain)
+    assert (done.status, done.stdout, done.early) == (1, "", False)
+    assert done.log[:3] == list(STOPPED)
+    assert "resumed" in done.log
+    assert "stopped" not in done.log
+
+
+@pytest.mark.parametrize("fake", ["no-disks", "rename", "strange"])
+def test_a_copy_that_is_not_made_whole_leaves_the_domain_paused(tmp_path: Path, fake: str) -> None:
+    done = send(tmp_path, fake)
+    assert (done.status, done.early) == (1, True)
+    assert done.log[:3] == list(STOPPED)
+    assert sorted(done.log[3:5]) == ["resumed", "stopped"]
+    assert done.log[5:] == (["rename web1--incoming web1"] if fake == "rename" else [])
+
+
+@pytest.mark.parametrize("then", ["exit 1", "exec sleep 30", "/nosuch/tool"])
+def test_what_cannot_be_stopped_here_is_left_to_whoever_looks(tmp_path: Path, then: str) -> None:
+    """The copy is made whole all the same, and that is when it is answered for."""
+    done = send(tmp_path, "", then, limit="THEN_S")
+    assert (done.status, done.early) == (0, False), done.stderr
+    seconds = xl.suspended_s(done.stdout)
+    assert seconds is not None and seconds > 0.7, "the copy's disks are in it"
+    assert done.log[-1] == "rename web1--incoming web1"
+
+
+def test_what_says_something_else_than_expected_ends_it(tmp_path: Path) -> None:
+    """A volume that does not stand on DRBD any more is left as it is."""
+    touch = [["touch", str(tmp_path / "x")], "", None]
+    assert not sender.stop([[["echo", "0 8 linear 254:0 9"], "", "0 8 linear 147:100 0\n"], touch])
+    assert not (tmp_path / "x").exists()
+    assert sender.stop([[["echo", "0 8 linear 147:100 0"], "", "0 8 linear 147:100 0\n"], touch])
+    assert (tmp_path / "x").exists()
+
+
+def test_an_xl_that_does_not_say_when_all_is_sent(tmp_path: Path) -> None:
+    done = send(tmp_path, "silent")
+    assert (done.status, done.early) == (0, True), done.stderr
+    assert done.log[:4] == ["migrate web1", "migrate-receive", "rename web1--incoming web1", "pause web1"]
+    assert sorted(done.log[4:]) == ["resumed", "stopped"]
 
 
 def test_a_pause_that_never_answers_lets_the_domain_run_on(tmp_path: Path) -> None:
-    done, log = send(tmp_path, "no-answer", pause_s=0.5)
-    assert (done.returncode, done.stdout, log[-2:]) == (1, "", ["pause web1", "resumed"])
+    done = send(tmp_path, "no-answer", limit="PAUSE_S")
+    assert (done.status, done.stdout, done.early) == (1, "", False)
+    assert done.log[:3] == list(STOPPED)
+    assert "resumed" in done.log
     assert "timed out after" in done.stderr
 
 
@@ -130,7 +230,7 @@ def test_names_are_words_whatever_they_hold(tmp_path: Path) -> None:
     rune = sender.tunnel(nasty, nasty, 5, 6)
     (tmp_path / "ssh").write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
     (tmp_path / "ssh").chmod(0o755)
-    line = rune.replace(">&5", "").replace("<&6", "</dev/null")
+    line = rune.replace("echo $$ >&5; ", "").replace(">&5", "").replace("<&6", "</dev/null")
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     script = line.replace("& exec", "; exec")
     said = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=env, check=True).stdout

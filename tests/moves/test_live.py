@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from reconciler.commands import files, xl
-from reconciler.model.facts import DomainState, View
+from reconciler.model.facts import DomainState, Role, View
 from reconciler.model.move import Direction, Order, Progress, Side
 from reconciler.model.placement import Transport
-from reconciler.moves import look, recipe
+from reconciler.moves import guards, look, recipe, stream
 from reconciler.moves.authority import may_rest
 from reconciler.moves.step import DONE, READY, Verdict, wait, wrong
 from tests.moves import test_steps as steps
 from tests.moves.journeys import at, back, live_move, move, pivot_move, stream_move
-from tests.moves.test_steps import PAUSED, S, T, dom, has
+from tests.moves.test_pivot import DRBD, NOTHING, Tables, over
+from tests.moves.test_steps import MINORS, PAUSED, S, T, dom, has, res, with_res
 from tests.moves.test_stream import BOTH_PAUSED, FROM, LOWER_T, SHUT, TO, with_tables
 from tests.planning.site import changed, config
 
@@ -35,38 +37,90 @@ def judge(progress: Progress, source: View, target: View, order: Order = LIVE) -
     return steps.judge(progress, source, target, order)
 
 
-def test_only_one_step_differs_from_a_stream() -> None:
+def quiet_source(view: View, cut: Tables = NOTHING, role: Role = Role.SECONDARY) -> View:
+    """What is left of the source once all memory is sent."""
+    return changed(with_res(over(view, cut), res(role)), LOCKED, True)
+
+
+def test_what_differs_from_a_stream() -> None:
     for way in Direction:
-        live, stream = ([type(step) for step in recipe.steps(o, way)] for o in (LIVE, stream_move()))
-        differ = [(one.name, other.name) for one, other in zip(live, stream, strict=True) if one is not other]
-        assert differ == ([("cutover-live", "cutover-stream")] if way is Direction.FORWARD else [])
+        live, stream = ([step.name for step in recipe.steps(o, way)] for o in (LIVE, stream_move()))
+        if way is Direction.FORWARD:
+            stream[stream.index("cutover-stream")] = "cutover-live"
+            stream.insert(stream.index("go"), "target-received")
+        assert live == stream
 
 
 def test_the_memory_goes_while_the_domain_runs() -> None:
+    then = stream.at_rest(LIVE)
     ((side, command),) = steps.acts(AT, FROM, TO, LIVE)
-    assert (side, command) == (Side.SOURCE, xl.migrate("web1", "root", "10.99.0.2", 3900))
-    assert command.argv == ("python3", "-I", "-", "web1", "root@10.99.0.2")
-    assert (command.timeout_s, command.unit) == (3900, "migrate")
+    assert (side, command) == (Side.SOURCE, xl.migrate("web1", "root", "10.99.0.2", 3900, then))
+    assert command.argv[:-1] == ("python3", "-I", "-", "web1", "root@10.99.0.2")
+    assert (command.timeout_s, command.unit, command.early) == (3900, "migrate", True)
     assert "xl migrate-receive" in command.stdin
     plain = replace(LIVE, policy=replace(LIVE.policy, transport=Transport.TCP))
     ((_, by_tcp),) = steps.acts(AT, FROM, TO, plain)
-    assert by_tcp == xl.migrate("web1", "root", "10.99.0.2", 3900, plain=True)
+    assert by_tcp == xl.migrate("web1", "root", "10.99.0.2", 3900, then, plain=True)
     assert by_tcp.argv == command.argv
     assert command.stdin != by_tcp.stdin
     policy = replace(LIVE.policy, suspend_timeout_s=7, ship_timeout_s=11)
     order = replace(LIVE, policy=policy, target=replace(LIVE.target, user="mover"))
     ((_, command),) = steps.acts(AT, FROM, TO, order)
-    assert (command.argv[-1], command.timeout_s) == ("mover@10.99.0.2", 18)
+    assert (command.argv[-2], command.timeout_s) == ("mover@10.99.0.2", 18)
+
+
+def test_what_is_done_at_the_source_once_all_is_sent() -> None:
+    ((_, command),) = steps.acts(AT, FROM, TO, LIVE)
+    resume = ["dmsetup", "resume", "--noudevsync", "--nolockfs"]
+    root, data = "vg-web1--root", "vg-web1--data"
+    assert json.loads(command.argv[-1]) == [
+        [["dmsetup", "table", root], "", f"0 1048576 linear 147:{MINORS[0]} 0\n"],
+        [["dmsetup", "load", root], "0 1048576 error\n", None],
+        [[*resume, root], "", None],
+        [["dmsetup", "table", data], "", f"0 532480 linear 147:{MINORS[1]} 0\n"],
+        [["dmsetup", "load", data], "0 532480 error\n", None],
+        [[*resume, data], "", None],
+        [["drbdadm", "secondary", "xr-web1"], "", None],
+    ]
+
+
+def test_without_its_guard_a_volume_is_cut_off_whatever_it_stands_on() -> None:
+    with guards.without("on-drbd-live"):
+        assert [expected for _, expected in stream.at_rest(LIVE)] == [None] * 7
 
 
 def test_what_is_still_sent_is_waited_for() -> None:
     """The domain runs, or is suspended for the rest; of its copy there is nothing yet, a part, or all."""
     there = (TO, arriving(TO), BOTH_PAUSED[1])
+    on_drbd = quiet_source(has(S, PAUSED), DRBD), quiet_source(has(S, PAUSED), NOTHING, Role.PRIMARY)
+    one = quiet_source(has(S, PAUSED), {**NOTHING, "vg-web1--data": DRBD["vg-web1--data"]})
     for view in there:
-        assert judge(AFTER, changed(FROM, LOCKED, True), view) == ON_ITS_WAY
-        assert judge(AFTER, changed(has(S, PAUSED), LOCKED, True), view) == ON_ITS_WAY
+        for source in (changed(FROM, LOCKED, True), *on_drbd, one, with_res(on_drbd[0])):
+            assert judge(AFTER, source, view) == ON_ITS_WAY
         suspended = changed(has(S, dom(DomainState.SHUTDOWN)), LOCKED, True)
         assert judge(AFTER, suspended, view) == wait("web1 on xen1 is shutdown")
+
+
+def test_it_goes_on_once_nothing_can_write_on_the_source() -> None:
+    """Whatever there is of the copy."""
+    source = quiet_source(has(S, PAUSED))
+    for view in (TO, arriving(TO), BOTH_PAUSED[1]):
+        assert judge(AFTER, source, view) == DONE
+    over_now = changed(source, LOCKED, False)
+    for view in (TO, arriving(TO)):
+        assert judge(AFTER, over_now, view) == wrong("xen2 did not take the memory of web1")
+    assert judge(AFTER, over_now, BOTH_PAUSED[1]) == DONE
+
+
+def test_the_end_of_the_memorys_way_is_waited_for_before_it_starts() -> None:
+    order = replace(LIVE, policy=replace(LIVE.policy, suspend_timeout_s=77))
+    received = steps.step("target-received", order)
+    ((side, (asked,)),) = received.looks(order, AFTER).items()
+    assert (side, asked.name) == (Side.SOURCE, files.lock_after("web1").name)
+    assert (received.fresh, received.deadline_s(order)) == (True, 77)
+    at_it = at("target-received", "cutover-live")
+    assert judge(at_it, S, T) == DONE
+    assert judge(at_it, changed(S, files.lock_after("web1"), True), T) == ON_ITS_WAY
 
 
 @pytest.mark.parametrize("progress", [AT, AFTER])

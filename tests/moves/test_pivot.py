@@ -147,13 +147,13 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
     "source-drbd-primary": {SOURCE: {drbd.RESOURCES, dm.TABLES}},
     "source-pivot": {SOURCE: {files.BOOT_ID, drbd.RESOURCES, dm.TABLES, dm.SUSPENDED}},
     "cutover-ready": {
-        SOURCE: {files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, dm.TABLES},
+        SOURCE: {files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, dm.NUMBERS, dm.TABLES},
         TARGET: {files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.INFO, files.SPACE},
     },
     "source-demote": {SOURCE: {drbd.RESOURCES, xl.DOMAINS, dm.TABLES}, TARGET: {drbd.RESOURCES}},
     "source-volumes-removed": {
         SOURCE: {lvm.VOLUMES, drbd.RESOURCES, xl.DOMAINS, dm.TABLES},
-        TARGET: {xl.DOMAINS, xl.VBDS, lvm.VOLUMES},
+        TARGET: {xl.DOMAINS, xl.VBDS, dm.NUMBERS},
     },
     "back-source-plain": {SOURCE: {drbd.RESOURCES, dm.TABLES, dm.SUSPENDED}, TARGET: {drbd.RESOURCES}},
     "back-source-leftovers": {
@@ -169,7 +169,7 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
         }
     },
 }
-"""Of the steps that look at device-mapper."""
+"""Of the steps that look at what device-mapper has done."""
 
 
 def test_who_looks_at_device_mapper() -> None:

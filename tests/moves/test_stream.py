@@ -222,7 +222,7 @@ def test_the_steps_that_only_a_stream_has() -> None:
 
 
 TRIED = ("target-drbd-up", "cutover-stream")
-RUNNING = {files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, dm.TABLES}
+RUNNING = {files.BOOT_ID, xl.DOMAINS, xl.VBDS, dm.NUMBERS, dm.TABLES}
 CLEANING = {xl.DOMAINS, lvm.VOLUMES, files.LINKS, files.IMAGES, files.RESOURCE_FILES, dm.TABLES}
 LOOKS: dict[str, dict[Side, set[Any]]] = {
     **PIVOT_LOOKS,
@@ -242,7 +242,7 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
     "target-leftovers": {TARGET: {lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES, dm.TABLES}},
     "back-target-cleaned": {TARGET: {*CLEANING, files.text_of(STREAM.config_path)}},
 }
-"""Of the steps that look at device-mapper."""
+"""Of the steps that look at what device-mapper has done."""
 
 
 def names(looks: Mapping[Side, Iterable[Query[Any]]]) -> dict[Side, set[str]]:
@@ -264,7 +264,7 @@ def test_what_else_is_looked_at() -> None:
     destroyed = steps.step("source-destroyed", STREAM)
     assert destroyed.looks(STREAM, at("source-destroyed")) == {
         SOURCE: (xl.DOMAINS,),
-        TARGET: (xl.DOMAINS, xl.VBDS, lvm.VOLUMES),
+        TARGET: (xl.DOMAINS, xl.VBDS, dm.NUMBERS),
     }
     copies = {
         "back-target-fence": {TARGET: (files.EPOCHS,)},

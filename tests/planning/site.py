@@ -62,6 +62,7 @@ def empty(host: str) -> View:
         lvm.VOLUMES: (),
         dm.TABLES: {},
         dm.SUSPENDED: frozenset(),
+        dm.NUMBERS: {},
         lvm.GROUPS: (VolumeGroup(HOSTS[host].volume_group, 64 << 30, 32 << 30, 4 * MIB),),
         drbd.VERSION: "8.4.11",
         drbd.RESOURCES: (),
@@ -74,12 +75,17 @@ def empty(host: str) -> View:
         files.SPACE: 8 << 30,
         files.PROGRAMS: frozenset(),
         files.lock_of("web1"): False,
+        files.lock_after("web1"): False,
     }
     return View(host, {query.name: fact for query, fact in facts.items()})
 
 
 def changed(view: View, query: Query[Any], fact: Any) -> View:
-    return View(view.host, {**view.facts, query.name: fact})
+    """With another fact; device-mapper's numbers are those of the volumes."""
+    facts = {**view.facts, query.name: fact}
+    if query is lvm.VOLUMES and not isinstance(fact, Unknown):
+        facts[dm.NUMBERS.name] = {mapped(v.group, v.name): v.major_minor for v in fact if v.major_minor}
+    return View(view.host, facts)
 
 
 def seen(name: str = "web1", **changes: Any) -> DomainSeen:

@@ -101,13 +101,14 @@ def test_a_live_freeze_begins_when_the_command_says_so(journal: Journal) -> None
     order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.LIVE)
     story = Story(journal, order).until("cutover-live").wait(7).intent().wait(60)
     assert not read(story).frozen, "for all but the last of it the domain runs"
-    story.outcome(stdout="suspended for 2.500 s\n").done().act(1).act(1).act(1).intent().wait(0.5).outcome()
-    # 2.5 before the command's end; demote, down and open 1 + .25 each, unpause .5
-    assert freezes(story) == [(FreezeKind.CUTOVER, 6.75, 4.0, True)]
+    story.outcome(stdout="suspended for 2.500 s\n").done().act(1).act(1).act(1)
+    story.wait(3).done().intent().wait(0.5).outcome()
+    # 2.5 before the answer; demote, down and open 1 + .25 each, 3 until it is received, unpause .5
+    assert freezes(story) == [(FreezeKind.CUTOVER, 9.75, 4.0, True)]
     story.done().finish()
     found = sample(story.record, story.events)
     assert found is not None
-    assert (found.cutover_s, found.cutover) == (6.75, Cutover.LIVE)
+    assert (found.cutover_s, found.cutover) == (9.75, Cutover.LIVE)
 
 
 @pytest.mark.parametrize("stdout", [None, "", "suspended for a while\n"])
@@ -124,6 +125,16 @@ def test_a_live_freeze_of_which_nothing_was_said_may_have_been_shorter(
     story.done().finish()
     found = sample(story.record, story.events)
     assert found is not None and found.cutover_s is None
+
+
+def test_one_that_failed_after_all_was_sent_was_suspended(journal: Journal) -> None:
+    order = replace(factory.order(), attach=Attach.PIVOT, cutover=Cutover.LIVE)
+    story = Story(journal, order).until("cutover-live").intent().wait(60)
+    story.outcome(exit=1, stdout="suspended for 4.000 s\n").turned_back(Reason.STEP_FAILED, "why")
+    story.until("back-source-unpause").intent().outcome().done().finish()
+    ((kind, seconds, predicted_s, exact),) = freezes(story)
+    assert (kind, predicted_s, exact) == (FreezeKind.BACK, None, True)
+    assert seconds is not None and seconds > 4
 
 
 def test_a_domain_that_could_not_be_moved_live_has_run_on(journal: Journal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from reconciler.simulator.process import Fail, Result, Steps
@@ -55,11 +56,17 @@ def table(host: SimHost, args: list[str], stdin: str) -> Result:
 
 def info(host: SimHost, args: list[str], stdin: str) -> Result:
     """Columns only, and of them only those that are asked for here."""
-    if args != ["-c", "--noheadings", "--separator", ":", "-o", "name,suspended"]:
+    if args[:-1] != ["-c", "--noheadings", "--separator", ":", "-o"] or args[-1] not in COLUMNS:
         raise Fail(3, f"Unrecognised field: {' '.join(args)}\nCommand failed.")
-    states = {name: "Suspended" if device.suspended else "Active" for name, device in host.maps.items()}
-    lines = [f"{name}:{state}\n" for name, state in sorted(states.items())]
+    tell = COLUMNS[args[-1]]
+    lines = [f"{name}:{tell(device)}\n" for name, device in sorted(host.maps.items())]
     return Result(0, "".join(lines) or "No devices found\n")
+
+
+COLUMNS: dict[str, Callable[[Mapped], str]] = {
+    "name,suspended": lambda device: "Suspended" if device.suspended else "Active",
+    "name,major,minor": lambda device: device.number,
+}
 
 
 def parse(host: SimHost, text: str) -> tuple[Segment, ...]:

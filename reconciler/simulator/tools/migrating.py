@@ -1,11 +1,12 @@
-"""`python3 -I - DOMAIN USER@ADDRESS` (execution/sender.py): memory to a paused copy of a running domain."""
+"""`python3 -I - DOMAIN USER@ADDRESS THEN` (execution/sender.py): memory to a paused copy of a domain."""
 
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING
 
-from reconciler.simulator.process import Fail, Result, Steps
+from reconciler.simulator.process import Early, Fail, Result, Steps
 from reconciler.simulator.tools.hotplug import check_memory, named, new_domain, plug_all
 from reconciler.simulator.tools.saving import not_suspended, too_large
 from reconciler.simulator.tools.streaming import arrive
@@ -23,13 +24,17 @@ RESUMED = (
 )
 LAST = 1
 """So many of the pieces hold what the guest changed while the others were sent."""
+KEEPALIVE_S = 45.0
+"""After so long ssh takes the other host for gone."""
+DEVICES_S = 3.0
+"""In the lab, where one command takes half a second, the copy's disks and network card take eight."""
 
 
 def main(host: SimHost, args: list[str], stdin: str) -> Steps:
-    """The guest runs until the last piece, and after it as well if the other side does not get ready."""
+    """The guest runs until the last piece, and after it as well if that does not arrive."""
     words = [arg for arg in args if not arg.startswith("-")]
     yield 0.15 + HANDSHAKE_S
-    if len(words) != 2:
+    if len(words) != 3:
         raise Fail(2, "python3: simulated version only sends a domain")
     other, domain = target_of(host, words[1]), named(host, words[0])
     there = new_domain(other, copy.deepcopy(domain.config), copy.copy(domain.guest))
@@ -50,32 +55,54 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
         if heard and other.domains.get(there.domid) is there:
             other.destroy(there)  # without a word from here its receiver waits on
         raise Fail(1, f"{SAID}{fail.result.stderr}\n{RESUMED}") from fail
-    there.pauses, there.connected = 1, False
+    receiver = host.world.start(other, receive(other, there, domain.name))
+    if host.domains.get(domain.domid) is domain:
+        domain.pauses += 1
     yield QUERY_S
-    there.name = domain.name
-    yield from _settle(host, other, domain)
-    return Result(0, f"suspended for {host.world.now_s - began:.3f} s\n", SAID)
+    domain.suspended = False
+    stopped = yield from stop(host, json.loads(words[2]))
+    if stopped.exit == 0:
+        yield Early(Result(0, f"suspended for {host.world.now_s - began:.3f} s\n", SAID))
+    while not receiver.over and host.world.reachable(host.replication_address, other.replication_address):
+        yield QUERY_S
+    if not receiver.over:
+        yield KEEPALIVE_S
+        raise Fail(1, f"{SAID}client_loop: send disconnect: Broken pipe\n{stopped.stderr}")
+    if receiver.result is None or receiver.result.exit:
+        raise Fail(1, f"{SAID}{receiver.result.stderr if receiver.result else ''}{stopped.stderr}")
+    return Result(0, f"suspended for {host.world.now_s - began:.3f} s\n", f"{SAID}{stopped.stderr}")
 
 
 def _rest(host: SimHost, other: SimHost, domain: Domain, there: Domain) -> Steps:
-    """What is left once the guest stands still; then the copy's disks."""
+    """What is left once the guest stands still."""
     domain.suspended = True
     there.guest.last = domain.guest.last
     for _ in range(LAST):
         yield from arrive(host, other, domain, there)
     if domain.memory_mib > domain.config["b_info"]["target_memkb"] // 1024 + 1:
         raise too_large(other, there)
-    yield from plug_all(other, there)
     return Result()
 
 
-def _settle(host: SimHost, other: SimHost, domain: Domain) -> Steps:
-    """The copy stays as it is, whatever this side hears of it; without a word this side's runs on."""
-    heard = host.world.reachable(host.replication_address, other.replication_address)
-    if heard and host.domains.get(domain.domid) is domain:
-        domain.pauses += 1
-    yield QUERY_S
-    domain.suspended = False
-    if not heard:
-        raise Fail(1, f"{SAID}client_loop: send disconnect: Broken pipe\n{RESUMED}")
+def receive(other: SimHost, there: Domain, name: str) -> Steps:
+    """On the other side, whatever becomes of this one: the copy gets its disks, and then its name."""
+    try:
+        yield DEVICES_S
+        yield from plug_all(other, there)
+        there.pauses, there.connected = 1, False
+        yield QUERY_S
+        if other.domains.get(there.domid) is not there:
+            raise Fail(1, "the copy is gone")
+    except Fail as fail:
+        return fail.result
+    there.name = name
+    return Result()
+
+
+def stop(host: SimHost, then: list[tuple[list[str], str, str | None]]) -> Steps:
+    """Its commands, up to the first that does not end well or says something else than expected."""
+    for argv, given, expected in then:
+        result = yield from host.run(argv, given)
+        if result.exit or expected not in (None, result.stdout):
+            return Result(1, "", f"{result.stderr}{' '.join(argv)} exited {result.exit}: {result.stdout}\n")
     return Result()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reconciler.simulator.filesystem import FileError
-from reconciler.simulator.process import Fail, Result, takes
+from reconciler.simulator.process import Fail, Result, Steps, takes
 
 if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
@@ -27,12 +27,19 @@ def uname(host: SimHost, args: list[str], stdin: str) -> Result:
     return Result(0, words[asked] + "\n")
 
 
-@takes(0.003)
-def flock(host: SimHost, args: list[str], stdin: str) -> Result:
-    """Tells whether a lock is free: `flock --shared --nonblock --conflict-exit-code CODE FILE true`."""
-    if args[:3] != ["--shared", "--nonblock", "--conflict-exit-code"] or args[5:] != ["true"]:
+def flock(host: SimHost, args: list[str], stdin: str) -> Steps:
+    """Tells whether a lock is free: `flock --shared HOW --conflict-exit-code CODE FILE true`."""
+    yield 0.003
+    how = args[1:-4]
+    patience_s = float(how[1]) if how[:1] == ["--timeout"] else 0.0
+    if args[:1] != ["--shared"] or how[:1] not in (["--nonblock"], ["--timeout"]) or args[-1:] != ["true"]:
         raise Fail(1, "flock: simulated version only asks")
-    return Result(int(args[3]) if host.locked(args[4].rsplit("/", 1)[1]) else 0)
+    until_s = host.world.now_s + patience_s
+    while host.locked(args[-2].rsplit("/", 1)[1]):
+        if host.world.now_s >= until_s:
+            return Result(int(args[-3]))
+        yield 0.1
+    return Result()
 
 
 @takes(0.05)

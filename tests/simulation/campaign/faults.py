@@ -47,9 +47,19 @@ OF_TOOL = {
     ("xl", "restore"): ("wrong-device",),
     ("xl", "unpause"): ("ran-then-paused",),
     ("xl", "create"): ("wrong-device",),
+    ("python3", "-I"): (
+        "rest-fails",
+        "refresh-during",
+        "extend-during",
+        "copy-gone",
+        "rest-crash",
+        "rest-peer-crash",
+        "rest-link-cut",
+    ),
 }
 """What only happens to one tool: somebody else made a volume of that name first, or put another one in
-its place; a symlink pointed elsewhere at the moment a domain opened its disks."""
+its place; a symlink pointed elsewhere at the moment a domain opened its disks; while memory is sent live, LVM
+put a volume back on its extents; once all of it was sent, what follows failed, or a host or the copy went."""
 
 STEP = ("abort", "abort-killed", "hold-60", "hold-900", "mem-set", "refresh", "extend", "rate")
 """What a person does between two steps; a hold is lifted after so many seconds, `mem-set` asks a guest for

@@ -32,6 +32,7 @@ MUTANTS = (
     Mutant(("restorable",), "move", ("mem-set",)),
     Mutant(("same-size",), "move", ("extend",)),
     Mutant(("on-drbd",), "pivot", ("refresh",)),
+    Mutant(("on-drbd-live",), "live", ("refresh-during",)),
     Mutant(("cut-off",), "stream", ("refresh",)),
     Mutant(("image-once",), "move", ("guest-gone-after",)),
     Mutant(("settled",), "move", ("guest-gone",)),

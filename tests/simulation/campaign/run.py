@@ -24,7 +24,7 @@ from tests.simulation.campaign.watched import WatchedJournal
 
 ROUNDS, LONGEST_S, CALM_S, DEFINITE_S = 1500, 4 * 3600.0, 900.0, 400.0
 MOST = 6000
-JUST_NOW_S = 1.0
+JUST_NOW_S = 0.7
 BY_LVM = ("refresh@", "extend@")
 AFTER_GO = ("@go", "@target-runs", "@target-autostart", "@target-runs-on", "@source-destroyed")
 

@@ -10,7 +10,7 @@ from reconciler.simulator.domain import Image
 from reconciler.simulator.filesystem import File, Link, Node
 from reconciler.simulator.guarding import EPOCHS, SimGuard
 from reconciler.simulator.host import SimHost
-from reconciler.simulator.process import Result, Steps
+from reconciler.simulator.process import Result, Steps, ends_with
 from reconciler.simulator.runner import Crash, FailBefore, Fault, Hang, LoseReply, Point, SimRunner
 from reconciler.simulator.world import World
 from tests.simulation.campaign import strangers
@@ -117,8 +117,7 @@ class Stand:
                     self.full.setdefault(each.name, each.files.capacity)
                     each.files.capacity = each.files.used
             case "link-cut":
-                self.world.cut("replication", *self.world.hosts)
-                self.world.start(host, mend(self.world, LINK_S))
+                self._cut_link(host)
                 self.world.advance(1.1)  # the guest writes on, and only one side has it
             case "drbd-alone":
                 for each in self.world.hosts.values():
@@ -134,6 +133,20 @@ class Stand:
                 self.world.start(peers[0], soon(lambda: self.crash(host, BOOT_S)))
             case "guest-gone-during":
                 self.world.start(peers[0], soon(lambda: guest_gone(self.world)))
+            case "rest-fails":
+                fails_once(host, ("drbdadm", "secondary"))
+            case "refresh-during":
+                self.world.start(peers[0], soon(lambda: strangers.refresh(host)))
+            case "extend-during":
+                self.world.start(peers[0], soon(lambda: strangers.extend(host)))
+            case "copy-gone":
+                self.world.start(host, once_sent(host, lambda: copies_gone(peers)))
+            case "rest-crash":
+                self.world.start(peers[0], once_sent(host, lambda: self.crash(host, BOOT_S)))
+            case "rest-peer-crash":
+                self.world.start(host, once_sent(host, lambda: self.crash(peers[0], BOOT_S)))
+            case "rest-link-cut":
+                self.world.start(host, once_sent(host, lambda: self._cut_link(host)))
             case "stranger":
                 strangers.volume(host, argv)
                 self.strangers += 1
@@ -147,6 +160,10 @@ class Stand:
             case "done-but-failed" | "nothing-but-ok" | "cut-output":
                 instead(host, fault)
         return None
+
+    def _cut_link(self, host: SimHost) -> None:
+        self.world.cut("replication", *self.world.hosts)
+        self.world.start(host, mend(self.world, LINK_S))
 
     def _watch(self, point: Point) -> None:
         if point.command.argv[0] == "sync":
@@ -240,6 +257,35 @@ def soon(work: Callable[[], None]) -> Steps:
     yield DURING_S
     work()
     return Result()
+
+
+def once_sent(host: SimHost, work: Callable[[], None]) -> Steps:
+    """Once a domain that is moved live has been paused, as all of its memory is sent."""
+    for _ in range(1200):
+        yield 0.05
+        if any(domain.pauses for domain in host.domains.values()):
+            work()
+            break
+    return Result()
+
+
+def copies_gone(hosts: list[SimHost]) -> None:
+    for host in hosts:
+        for domain in [domain for domain in host.domains.values() if domain.name.endswith("--incoming")]:
+            host.destroy(domain)
+
+
+def fails_once(host: SimHost, argv: tuple[str, ...]) -> None:
+    """The next command that begins with these words fails and does nothing."""
+    real = type(host).run
+
+    def run(given: list[str], stdin: str = "") -> Steps:
+        if tuple(given[: len(argv)]) != argv:
+            return real(host, given, stdin)
+        del host.run  # type: ignore[method-assign]
+        return ends_with(Result(1, "", "injected failure\n"))
+
+    host.run = run  # type: ignore[method-assign, assignment]
 
 
 def guest_gone(world: World) -> None:
