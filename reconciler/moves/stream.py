@@ -105,7 +105,7 @@ class Stream(Step):
         for side in order.sides:
             if not guards.passed("image-this-boot", look.same_boot(views[side], order, side)):
                 return wrong(look.rebooted_text(order, side))
-        here, there = look.domain(views.source, order), look.domain(views.target, order)
+        here = look.domain(views.source, order)
         where = f"{order.domain} on {views.source.host}"
         if here is None:
             return wrong(f"{where} is not there any more")
@@ -113,7 +113,7 @@ class Stream(Step):
             case DomainState.RUNNING:
                 return self._before(order, progress, views, here)
             case DomainState.PAUSED if self.name in progress.tried:
-                return self._after(order, views, there)
+                return self._after(order, progress, views)
             case DomainState.SHUTDOWN | DomainState.DYING:
                 return wait(f"{where} is {here.state.value}")
         return wrong(f"{where} is {here.state.value}; only a running domain is suspended")
@@ -131,13 +131,14 @@ class Stream(Step):
         swollen = look.swollen(views.source, here)
         return READY if guards.passed("restorable", not swollen) else wrong(swollen)
 
-    def _after(self, order: Order, views: Views, there: DomainSeen | None) -> Verdict:
+    def _after(self, order: Order, progress: Progress, views: Views) -> Verdict:
         """A copy whose disks are open has its memory: xl adds them last.
 
         The stream may run on though its answer was lost or the daemon started anew: then nothing is judged.
         """
         if views.source.get(files.lock_of(order.domain)):
             return on_its_way(order)
+        there = look.domain(views.target, order)
         if there is None:
             return wrong(f"{order.target.name} did not take the memory of {order.domain}")
         if there.state is not DomainState.PAUSED:
@@ -173,13 +174,30 @@ class Live(Stream):
     name = LIVE
 
     def looks(self, order: Order, progress: Progress) -> Looks:
+        if self._answered(progress):
+            lock = files.lock_of(order.domain)
+            source = (lock, files.BOOT_ID, xl.DOMAINS, dm.TABLES, drbd.RESOURCES)
+            return {Side.SOURCE: source, Side.TARGET: (files.BOOT_ID,)}
         both = super().looks(order, progress)
         return {**both, Side.SOURCE: (*both[Side.SOURCE], dm.TABLES, drbd.RESOURCES)}
 
-    def _after(self, order: Order, views: Views, there: DomainSeen | None) -> Verdict:
-        if views.source.get(files.lock_of(order.domain)) and _at_rest(order, views.source):
-            return DONE
-        return super()._after(order, views, there)
+    def _answered(self, progress: Progress) -> bool:
+        """Whether the command is known to have ended well, or to be as good as over.
+
+        Then the target has better to do than to tell what it has: it opens disks, and the domain stands still.
+        Whether the copy is there, and is the right one, is asked before it is started.
+        """
+        return self.name in progress.tried and not progress.unsure
+
+    def _before(self, order: Order, progress: Progress, views: Views, here: DomainSeen) -> Verdict:
+        if self._answered(progress):
+            return wrong(f"{order.domain} was suspended on {views.source.host} and runs there again")
+        return super()._before(order, progress, views, here)
+
+    def _after(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        if not views.source.get(files.lock_of(order.domain)):
+            return DONE if self._answered(progress) else super()._after(order, progress, views)
+        return DONE if _at_rest(order, views.source) else on_its_way(order)
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         target, limit_s = order.target, self.deadline_s(order)

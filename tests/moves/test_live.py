@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.commands import files, xl
+from reconciler.commands import dm, drbd, files, xl
 from reconciler.model.facts import DomainState, Role, View
 from reconciler.model.move import Direction, Order, Progress, Side
 from reconciler.model.placement import Transport
@@ -22,7 +22,9 @@ from tests.moves.test_stream import BOTH_PAUSED, FROM, LOWER_T, SHUT, TO, with_t
 from tests.planning.site import changed, config
 
 LIVE = live_move()
-AT, AFTER = at("cutover-live"), at("cutover-live", "cutover-live")
+AT, ANSWERED = at("cutover-live"), at("cutover-live", "cutover-live")
+AFTER = replace(ANSWERED, unsure=True)
+"""The daemon does not know how the command went."""
 LOCKED = files.lock_of("web1")
 ON_ITS_WAY = wait("the memory of web1 is on its way to xen2")
 ARRIVING = replace(dom(DomainState.PAUSED), name="web1--incoming", cpu_s=0.0)
@@ -104,12 +106,29 @@ def test_what_is_still_sent_is_waited_for() -> None:
 def test_it_goes_on_once_nothing_can_write_on_the_source() -> None:
     """Whatever there is of the copy."""
     source = quiet_source(has(S, PAUSED))
-    for view in (TO, arriving(TO), BOTH_PAUSED[1]):
-        assert judge(AFTER, source, view) == DONE
+    for progress in (AFTER, ANSWERED):
+        for view in (TO, arriving(TO), BOTH_PAUSED[1]):
+            assert judge(progress, source, view) == DONE
     over_now = changed(source, LOCKED, False)
     for view in (TO, arriving(TO)):
         assert judge(AFTER, over_now, view) == wrong("xen2 did not take the memory of web1")
     assert judge(AFTER, over_now, BOTH_PAUSED[1]) == DONE
+
+
+def test_what_was_answered_for_is_looked_for_at_the_source_alone() -> None:
+    """The target opens disks meanwhile, and the domain stands still until it has."""
+    looks = steps.step("cutover-live", LIVE).looks(LIVE, ANSWERED)
+    names = {side: [query.name for query in queries] for side, queries in looks.items()}
+    assert names == {
+        Side.SOURCE: [each.name for each in (LOCKED, files.BOOT_ID, xl.DOMAINS, dm.TABLES, drbd.RESOURCES)],
+        Side.TARGET: [files.BOOT_ID.name],
+    }
+    still_writes = quiet_source(has(S, PAUSED), DRBD)
+    assert judge(ANSWERED, still_writes, TO) == ON_ITS_WAY
+    assert judge(ANSWERED, changed(still_writes, LOCKED, False), TO) == DONE, "the next step sees to it"
+    again = wrong("web1 was suspended on xen1 and runs there again")
+    assert judge(ANSWERED, with_res(FROM), TO) == again
+    assert judge(ANSWERED, with_res(changed(FROM, LOCKED, True)), TO) == again
 
 
 def test_the_end_of_the_memorys_way_is_waited_for_before_it_starts() -> None:
