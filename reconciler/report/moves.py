@@ -110,6 +110,10 @@ def _spans(times: Timings, now: datetime.datetime) -> dict[str, Any]:
                 "measured_s": rounded(span.seconds_at(now)),
                 "predicted_s": span.predicted_s,
                 "exact": span.exact,
+                "parts": [
+                    {"step": step, "duration_s": rounded(seconds)}
+                    for step, seconds in span.parts(times.steps, now)
+                ],
             }
             for span in times.freezes
         ],

@@ -74,6 +74,15 @@ class Freeze(Span):
     predicted_s: float | None
     exact: bool
 
+    def parts(self, steps: Sequence[StepTime], now: datetime.datetime) -> list[tuple[str, float]]:
+        """The steps it was in, in order, each with as many seconds as it took of it."""
+        found = []
+        for step in steps:
+            began, ended = max(self.began, step.began), min(self.ended or now, step.ended or now)
+            if ended > began:
+                found.append((step.step, (ended - began).total_seconds()))
+        return found
+
 
 @dataclass(frozen=True)
 class Timings:

@@ -105,6 +105,18 @@ def test_a_live_freeze_begins_when_the_command_says_so(journal: Journal) -> None
     story.wait(3).done().intent().wait(0.5).outcome()
     # 2.5 before the answer; demote, down and open 1 + .25 each, 3 until it is received, unpause .5
     assert freezes(story) == [(FreezeKind.CUTOVER, 9.75, 4.0, True)]
+    (freeze,) = read(story).freezes
+    assert freeze.ended is not None
+    parts = freeze.parts(read(story).steps, freeze.ended)
+    assert [name for name, _ in parts] == [
+        "cutover-live",
+        "source-demote",
+        "target-drbd-down",
+        "target-open",
+        "target-received",
+        "go",
+    ]
+    assert [seconds for _, seconds in parts] == [2.5, 1.25, 1.25, 1.25, 3.0, 0.5]
     story.done().finish()
     found = sample(story.record, story.events)
     assert found is not None

@@ -65,6 +65,8 @@ class Recipe:
     phases: frozenset[Phase]
     idle: frozenset[str] = frozenset()
     """Steps that have nothing to do in it."""
+    again: frozenset[str] = frozenset()
+    """Steps that have rows of their own all the same: something else goes on while they act."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ RECIPES = {
         "{attach: pivot, cutover: live}",
         recipe.LIVE_MOVE,
         frozenset(),
-        idle=frozenset({"source-image-removed", "target-image-removed"}),
+        idle=frozenset({"source-demote", "target-received", "source-image-removed", "target-image-removed"}),
+        again=frozenset({"target-drbd-down", "target-open"}),
     ),
     "store": Recipe("{attach: pivot, cutover: store}", recipe.PIVOT_MOVE, frozenset({Phase.CUTOVER})),
     "suspend": Recipe("{attach: suspend, cutover: store}", recipe.MOVE, frozenset()),
@@ -113,8 +116,8 @@ def rows(name: str) -> tuple[str, ...]:
     """The steps that have a row of this recipe."""
     earlier = list(RECIPES)[: list(RECIPES).index(name)]
     taken = {step for other in earlier for step in acting(other)}
-    own = RECIPES[name].phases
-    return tuple(step for step in acting(name) if phase_of(step) in own or step not in taken)
+    own, again = RECIPES[name].phases, RECIPES[name].again
+    return tuple(step for step in acting(name) if phase_of(step) in own or step in again or step not in taken)
 
 
 def cells_of(recipe: str, step: str) -> tuple[Cell, ...]:
