@@ -30,6 +30,7 @@ from reconciler.moves.step import (
 GO = "go"
 CUTOVER_SUSPEND = "cutover-suspend"
 TARGET_RESTORE = "target-restore"
+_STOPPED = (DomainState.SHUTDOWN, DomainState.CRASHED)
 COPIES = frozenset({TARGET_RESTORE, stream.STREAM, stream.LIVE})
 """Steps that make the target's copy: before they were tried there is none."""
 
@@ -248,16 +249,26 @@ class Go(Step):
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.target, order)
         same_boot = look.same_boot(views.target, order, Side.TARGET)
+        if seen is not None and seen.state is DomainState.RUNNING:
+            return both_run(order, views) or DONE
+        if GO in progress.tried and same_boot and self._ran(progress, seen):
+            trouble = source_in_the_way(order, views)
+            return wrong(trouble) if trouble else DONE
         if seen is None:
             trouble = self._gone(order, progress, same_boot) or source_in_the_way(order, views)
             return wrong(trouble) if trouble else READY
-        if seen.state is DomainState.RUNNING:
-            return both_run(order, views) or DONE
         if seen.state is not DomainState.PAUSED:
             return wrong(f"{order.domain} is {seen.state.value} on {order.target.name}")
         trouble = source_in_the_way(order, views) or target_devices(order, views, seen)
         never_ran = same_boot and look.never_ran(views.target, seen)
         return Verdict(Mark.WRONG if trouble else Mark.READY, trouble, never_ran=never_ran)
+
+    def _ran(self, progress: Progress, seen: DomainSeen | None) -> bool:
+        """Whether one that does not run there has, and stopped at once: its disks there are the right ones.
+
+        One that is gone has if the command said that it did what it is for.
+        """
+        return not progress.unsure if seen is None else seen.state in _STOPPED
 
     def _gone(self, order: Order, progress: Progress, same_boot: bool) -> str:
         """Why a domain that is not on the target is not started there from its configuration."""

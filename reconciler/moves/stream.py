@@ -184,8 +184,8 @@ class Live(Stream):
     def _answered(self, progress: Progress) -> bool:
         """Whether the command is known to have ended well, or to be as good as over.
 
-        Then the target has better to do than to tell what it has: it opens disks, and the domain stands still.
-        Whether the copy is there, and is the right one, is asked before it is started.
+        Then the target has better to do than to tell what it has: the domain stands still until it has opened
+        the disks. Whether the copy is there, and is the right one, is asked before it is started.
         """
         return self.name in progress.tried and not progress.unsure
 

@@ -691,7 +691,7 @@ def test_what_does_not_prove_that_the_copy_never_ran(copy: View) -> None:
 def test_a_target_without_the_domain_at_go() -> None:
     gone = has(T, None)
     assert why(at("go"), GO_S, gone) == "web1 is not on xen2 any more"
-    assert why(at("go", "go"), GO_S, gone) == (
+    assert why(replace(at("go", "go"), unsure=True), GO_S, gone) == (
         "web1 is not on xen2 any more though that host has not rebooted; whether it ran there is not known"
     )
     assert argv(at("go", "go"), GO_S, rebooted(gone)) == AFRESH
@@ -701,6 +701,22 @@ def test_a_target_without_the_domain_at_go() -> None:
             "web1 is not on xen2 any more: that host has rebooted, and the domain is not "
             "one that starts with its host"
         )
+
+
+def test_a_guest_that_stops_right_after_go_has_run_on_the_target() -> None:
+    """As one did in the lab that ran out of memory: what follows says where its disks are."""
+    answered, unsure = at("go", "go"), replace(at("go", "go"), unsure=True)
+    crashed, off = has(T, dom(DomainState.CRASHED)), has(T, dom(DomainState.SHUTDOWN))
+    for progress, target in (
+        (answered, has(T, None)),
+        *((p, t) for p in (answered, unsure) for t in (crashed, off)),
+    ):
+        assert judge(progress, GO_S, target) == DONE
+        assert why(progress, RUNS_S, target) == "web1 is on xen1 as well"
+        assert mark(progress, GO_S, rebooted(target)) is not Mark.DONE
+    for target in (crashed, off):
+        assert mark(at("go"), GO_S, target) is Mark.WRONG
+    assert mark(answered, GO_S, has(T, dom(DomainState.DYING))) is Mark.WRONG
 
 
 # -- settle ---------------------------------------------------------------------------------------
