@@ -191,7 +191,10 @@ def gate(order: Order, views: Views) -> Verdict:
 
 
 class TargetDown(Step):
-    """DRBD is gone from the target, taken down while both sides were quiet; its volumes hold every write."""
+    """DRBD is gone from the target, taken down while both sides were quiet; its volumes hold every write.
+
+    Live and by stream their extents are put back under them in the same round trip.
+    """
 
     name = "target-drbd-down"
     phase = Phase.CUTOVER
@@ -199,7 +202,8 @@ class TargetDown(Step):
     fresh = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.SOURCE: (drbd.RESOURCES,), Side.TARGET: (drbd.RESOURCES,)}
+        tables = (dm.TABLES,) if order.streams else ()
+        return {Side.SOURCE: (drbd.RESOURCES,), Side.TARGET: (drbd.RESOURCES, *tables)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         target = look.resource(views.target, order)
@@ -223,7 +227,8 @@ class TargetDown(Step):
         return verdict
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, (files.SETTLE, drbd.down(order.resource))),)
+        opening = stream.opening(order, views.target) if order.streams else ()
+        return (Action(Side.TARGET, (files.SETTLE, drbd.down(order.resource), *opening)),)
 
 
 class Go(Step):

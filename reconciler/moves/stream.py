@@ -249,8 +249,18 @@ def on_its_way(order: Order) -> Verdict:
     return wait(f"the memory of {order.domain} is on its way to {order.target.name}")
 
 
+def opening(order: Order, view: View) -> tuple[Command, ...]:
+    """Puts the target's volumes on their extents again, those that are on something else."""
+    tables, commands = view.get(dm.TABLES), list[Command]()
+    for disk in order.disks:
+        name, lines = disk.mapped(Side.TARGET), extents(disk, view)
+        if lines and tables.get(name) != lines:
+            commands += dm.swap(name, lines)
+    return tuple(commands)
+
+
 class TargetOpen(Step):
-    """The target's volumes are their extents again, which hold every write."""
+    """The target's volumes are their extents again, which hold every write; none of them waits."""
 
     name = "target-open"
     phase = Phase.CUTOVER
@@ -269,10 +279,10 @@ class TargetOpen(Step):
         return READY if self._commands(order, view) else DONE
 
     def _commands(self, order: Order, view: View) -> tuple[Command, ...]:
-        tables, commands = view.get(dm.TABLES), list[Command]()
+        commands = list(opening(order, view))
         for disk in order.disks:
             name, lines = disk.mapped(Side.TARGET), extents(disk, view)
-            if tables.get(name) != lines or name in view.get(dm.SUSPENDED):
+            if name in view.get(dm.SUSPENDED) and view.get(dm.TABLES).get(name) == lines:
                 commands += dm.swap(name, lines)
         return tuple(commands)
 

@@ -235,6 +235,7 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
         SOURCE: {files.lock_of("web1"), files.BOOT_ID, xl.DOMAINS, xl.CONFIGS},
         TARGET: RUNNING,
     },
+    "target-drbd-down": {SOURCE: {drbd.RESOURCES}, TARGET: {drbd.RESOURCES, dm.TABLES}},
     "target-open": {TARGET: {drbd.RESOURCES, dm.TABLES, dm.SUSPENDED}},
     "go": {SOURCE: {xl.DOMAINS, drbd.RESOURCES, dm.TABLES}, TARGET: RUNNING},
     "target-runs": {TARGET: RUNNING},
@@ -577,6 +578,19 @@ def test_no_demotion_under_a_copy_that_is_not_paused() -> None:
 
 
 OPEN = at("target-open")
+
+
+def test_drbd_is_taken_down_and_the_volumes_opened_in_one_round_trip() -> None:
+    down = at("target-drbd-down")
+    first = ["udevadm settle --timeout=10", "drbdadm down xr-web1"]
+    for tables, commands in (
+        ([SHUT, LOWER_T], [*opening("root"), *opening("data")]),
+        ([OWN, LOWER_T, only("data", SHUT)], opening("data")),
+        ([OWN, LOWER_T], []),
+        ([SHUT], []),
+    ):
+        assert sent(TARGET, down, QUIET_S, with_tables(QUIET_T, *tables)) == [*first, *commands]
+    assert len(steps.acts(down, QUIET_S, QUIET_T, PIVOT)) == 2, "by store no volume was closed"
 
 
 def test_opening_the_targets_volumes() -> None:

@@ -82,19 +82,21 @@ class Cell:
         return f"{self.recipe}:{self.step}:{self.fault.value}"
 
 
+_NOTHING_LEFT = frozenset({"target-open", "source-image-removed", "target-image-removed"})
+"""By stream and live there is no image, and «target-drbd-down» opens the volumes as well."""
 RECIPES = {
     "stream": Recipe(
         "{attach: pivot, cutover: stream, compression: zstd}",
         recipe.STREAM_MOVE,
         frozenset(Phase),
-        idle=frozenset({"source-image-removed", "target-image-removed"}),
+        idle=_NOTHING_LEFT,
     ),
     "live": Recipe(
         "{attach: pivot, cutover: live}",
         recipe.LIVE_MOVE,
         frozenset(),
-        idle=frozenset({"source-demote", "target-received", "source-image-removed", "target-image-removed"}),
-        again=frozenset({"target-drbd-down", "target-open"}),
+        idle=frozenset({"source-demote", "target-received", *_NOTHING_LEFT}),
+        again=frozenset({"target-drbd-down"}),
     ),
     "store": Recipe("{attach: pivot, cutover: store}", recipe.PIVOT_MOVE, frozenset({Phase.CUTOVER})),
     "suspend": Recipe("{attach: suspend, cutover: store}", recipe.MOVE, frozenset()),
