@@ -96,6 +96,12 @@ def _configs(view: View) -> Any:
     )
 
 
+def _numbers(view: View) -> Any:
+    """Which devices there are, and whether the numbers of those that are volumes are LVM's."""
+    numbers, volumes = view.get(dm.NUMBERS), view.get(lvm.VOLUMES)
+    return sorted(numbers), all(numbers.get(mapped(v.group, v.name)) == v.major_minor for v in volumes)
+
+
 NORMAL: dict[str, Callable[[View], Any]] = {
     xl.DOMAINS.name: _domains,
     xl.CONFIGS.name: _configs,
@@ -115,7 +121,9 @@ NORMAL: dict[str, Callable[[View], Any]] = {
     dm.SUSPENDED.name: lambda view: sorted(view.get(dm.SUSPENDED)),
     files.SAVED_AT_SHUTDOWN.name: lambda view: sorted(view.get(files.SAVED_AT_SHUTDOWN)),
     files.EPOCHS.name: lambda view: sorted(view.get(files.EPOCHS).items()),
+    dm.NUMBERS.name: _numbers,
     files.lock_of("web1").name: lambda view: view.get(files.lock_of("web1")),
+    files.lock_after("web1").name: lambda view: view.get(files.lock_after("web1")),
 }
 
 
@@ -213,11 +221,17 @@ def stream(play: Play, sizes: dict[str, int]) -> None:
         play.do("xen2", dm.create(f"xr-{name}", own[name]), *dm.swap(name, dm.stand_in(sizes[disk], place)))
     play.do("xen2", *flip(False))
     play.see("xen2", dm.TABLES, dm.SUSPENDED)
-    play.do("xen1", xl.migrate("web1", "root", play.addresses["xen2"], 300))
+    here = ask(play.runner, "xen1", (dm.TABLES,)).get(dm.TABLES)
+    then: list[xl.Then] = [(dm.table_of(name), dm.text(here[name])) for name in names]
+    then += [(each, None) for disk, name in zip(DISKS, names, strict=True)
+             for each in dm.swap(name, dm.failing(sizes[disk]))]  # fmt: skip
+    play.do("xen1", xl.migrate("web1", "root", play.addresses["xen2"], 300, then))
+    play.see("xen1", files.lock_of("web1"), dm.TABLES, xl.DOMAINS)  # it is answered for, and goes on
+    play.see("xen1", files.lock_after("web1"))
     for host in ("xen1", "xen2"):
-        play.see(host, *seen)
+        play.see(host, *seen, dm.NUMBERS)
     play.do("xen2", *(each for name in names for each in dm.swap(name, own[name])), xl.destroy("web1"))
-    play.do("xen1", xl.unpause("web1"))
+    play.do("xen1", *(each for name in names for each in dm.swap(name, here[name])), xl.unpause("web1"))
     for host in ("xen1", "xen2"):
         play.see(host, *seen)
     play.do("xen2", *(dm.remove(f"xr-{name}") for name in names))
