@@ -227,6 +227,7 @@ def stream(play: Play, sizes: dict[str, int]) -> None:
              for each in dm.swap(name, dm.failing(sizes[disk]))]  # fmt: skip
     play.do("xen1", xl.migrate("web1", "root", play.addresses["xen2"], 300, then))
     play.see("xen1", files.lock_of("web1"), dm.TABLES, xl.DOMAINS)  # it is answered for, and goes on
+    play.until("xen1", files.lock_after("web1"), lambda held: not held)
     play.see("xen1", files.lock_after("web1"))
     for host in ("xen1", "xen2"):
         play.see(host, *seen, dm.NUMBERS)
