@@ -111,9 +111,21 @@ def change(argv: list[str], stdin: str, timeout_s: float, hold: Hold) -> dict[st
             if not more:
                 break
             said += more
-    os.waitpid(keeper, os.WNOHANG if hold.early else 0)
+    keepers.append(keeper)
+    bury(wait=not hold.early)
     result: dict[str, Any] = json.loads(said) if said else {"timeout": True}
     return result
+
+
+keepers: list[int] = []
+"""Those that may still be at work."""
+
+
+def bury(*, wait: bool) -> None:
+    """Leave no ended keeper behind as a zombie; the newest one is waited for if it has told its all."""
+    for keeper in keepers[:]:
+        if os.waitpid(keeper, 0 if wait and keeper == keepers[-1] else os.WNOHANG)[0]:
+            keepers.remove(keeper)
 
 
 def answer(writer: int, result: dict[str, Any]) -> None:

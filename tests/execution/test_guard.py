@@ -169,6 +169,18 @@ def test_one_that_does_not_say_so_is_answered_for_at_its_end(talk: Talk, program
     assert talk.ask(["/no/such/tool"], epoch=1, early=True)[0]["exit"] == 127
 
 
+def test_no_keeper_is_left_behind(talk: Talk) -> None:
+    def children() -> list[str]:
+        whole = Path(f"/proc/{talk.process.pid}/task/{talk.process.pid}/children")
+        return whole.read_text().split()
+
+    assert talk.ask([sys.executable, "-c", SAY + "time.sleep(0.3)"], epoch=1, early=True)[0]["exit"] == 0
+    assert len(children()) == 1
+    while talk.ask(["true"], epoch=1)[0].get("refused"):
+        pass
+    assert children() == []
+
+
 def test_what_it_says_later_of_its_exit_is_not_told(talk: Talk) -> None:
     reply = talk.ask([sys.executable, "-c", SAY + "sys.exit(5)"], epoch=1, early=True)[0]
     assert (reply["exit"], reply["stdout"]) == (0, "so far\n")
