@@ -241,8 +241,8 @@ def migrate(
     `plain`. If it fails before all is sent, xl resumes the guest here by itself (lab).
     """
     told = json.dumps([[command.argv, command.stdin, expected] for command, expected in then])
-    argv = ("python3", "-I", "-", domain, f"{user}@{address}", told)
-    program = _PLAIN_SENDER if plain else _SENDER
+    argv = ("python3", "-I", "-", domain, f"{user}@{address}")
+    program = (_PLAIN_SENDER if plain else _SENDER).replace('THEN = "[]"\n', f"THEN = {told!r}\n", 1)
     return Command(argv, stdin=program, timeout_s=timeout_s, unit="migrate", early=True)
 
 

@@ -1,13 +1,13 @@
 #!/usr/bin/python3 -I
 """Sends a running domain's memory to another host and stops there: both copies whole, both paused.
 
-Runs on the source, from its standard input: `python3 -I - DOMAIN USER@ADDRESS THEN`. Standard library only.
+Runs on the source, from its standard input: `python3 -I - DOMAIN USER@ADDRESS`. Standard library only.
 
 `xl migrate` copies the memory while the domain runs and suspends it for what is left. Then it would wait
 for the other side to say that it is ready, and give it leave to start. Neither is done here.
 
 Once all memory is sent the domain is paused, and the sender finds its pipe closed: it takes the move for
-failed and sets the domain going again, which leaves it paused. THEN, a list of commands, is run: afterwards
+failed and sets the domain going again, which leaves it paused. The commands of THEN are run: afterwards
 nobody writes here any more. That much is answered for at once: to open the disks takes the other side long,
 and what there is to do about them need not wait for it.
 
@@ -63,6 +63,9 @@ SSH = (
 )
 CARRIER = ""
 """The text of `carrier.py` where memory is to go by plain TCP; filled in by `xl.migrate`."""
+THEN = "[]"
+"""JSON: for each command its argv, its input, and what it must say, null if that does not matter; filled in
+by `xl.migrate`."""
 RECEIVE = f"""\
 sh -c 'echo $$; exec xl migrate-receive' | {{
     read -r receiver && read -r banner && echo "$banner"
@@ -183,7 +186,7 @@ def answer() -> None:
         os.write(int(os.environ[ANSWER]), b"!")
 
 
-def send(domain: str, destination: str, then: Sequence[Sequence[object]]) -> int:
+def send(domain: str, destination: str) -> int:
     """Exit status 0 if both copies are whole and paused."""
     sending = Sending(domain, destination)
     paused = named = False
@@ -198,7 +201,7 @@ def send(domain: str, destination: str, then: Sequence[Sequence[object]]) -> int
                 paused = subprocess.run(["xl", "pause", domain], check=False, timeout=PAUSE_S).returncode == 0
         sending.give_up()
         if paused:
-            stopped = stop(then)
+            stopped = stop(json.loads(THEN))
             sending.xl.wait()
             if stopped:
                 tell_suspended(sending.asked_at)
@@ -219,4 +222,4 @@ def send(domain: str, destination: str, then: Sequence[Sequence[object]]) -> int
 
 
 if __name__ == "__main__":
-    sys.exit(send(sys.argv[1], sys.argv[2], json.loads(sys.argv[3])))
+    sys.exit(send(*sys.argv[1:3]))

@@ -239,7 +239,9 @@ class Received(Step):
         return {Side.SOURCE: (files.lock_after(order.domain),)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        return on_its_way(order) if views.source.get(files.lock_after(order.domain)) else DONE
+        if views.source.get(files.lock_after(order.domain)):
+            return wait(f"{order.target.name} still opens the disks of {order.domain}")
+        return DONE
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.suspend_timeout_s

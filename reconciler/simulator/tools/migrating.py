@@ -1,9 +1,11 @@
-"""`python3 -I - DOMAIN USER@ADDRESS THEN` (execution/sender.py): memory to a paused copy of a domain."""
+"""`python3 -I - DOMAIN USER@ADDRESS` (execution/sender.py): a domain's memory to a paused copy."""
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
+import re
 from typing import TYPE_CHECKING
 
 from reconciler.simulator.process import Early, Fail, Result, Steps
@@ -22,6 +24,8 @@ RESUMED = (
     "libxl: error: libxl_utils.c:505:libxl_read_exactly: file/stream truncated reading ready message from "
     "migration receiver stream\nMigration failed, resuming at sender.\n"
 )
+THEN = re.compile("^THEN = (.+)$", re.MULTILINE)
+"""Where `xl.migrate` puts what is to be run in the end."""
 LAST = 1
 """So many of the pieces hold what the guest changed while the others were sent."""
 KEEPALIVE_S = 45.0
@@ -34,7 +38,8 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
     """The guest runs until the last piece, and after it as well if that does not arrive."""
     words = [arg for arg in args if not arg.startswith("-")]
     yield 0.15 + HANDSHAKE_S
-    if len(words) != 3:
+    then = THEN.search(stdin)
+    if len(words) != 2 or then is None:
         raise Fail(2, "python3: simulated version only sends a domain")
     other, domain = target_of(host, words[1]), named(host, words[0])
     there = new_domain(other, copy.deepcopy(domain.config), copy.copy(domain.guest))
@@ -60,7 +65,7 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
         domain.pauses += 1
     yield QUERY_S
     domain.suspended = False
-    stopped = yield from stop(host, json.loads(words[2]))
+    stopped = yield from stop(host, json.loads(ast.literal_eval(then[1])))
     if stopped.exit == 0:
         yield Early(Result(0, f"suspended for {host.world.now_s - began:.3f} s\n", SAID))
     while not receiver.over and host.world.reachable(host.replication_address, other.replication_address):
