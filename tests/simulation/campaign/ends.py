@@ -30,7 +30,7 @@ def problems(world: World, order: Order, progress: Progress, faults: list[str]) 
     """What is not as the end that was reported says it is; empty when all is."""
     target = world.hosts[order.target.name]
     source = world.hosts[order.source.name] if order.source else None
-    guest_gone = any(fault.startswith(("guest-gone", "crash-ran-gone")) for fault in faults)
+    guest_gone = any(fault.startswith(("guest-gone", "crash-ran-gone", "ran-then-gone")) for fault in faults)
     rebooted = any("crash" in fault for fault in faults)
     may_be_down = guest_gone or (rebooted and not order.autostart)
     match progress.status, order.kind:

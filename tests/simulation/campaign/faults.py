@@ -45,7 +45,7 @@ OF_TOOL = {
     ("lvcreate",): ("stranger",),
     ("drbdadm", "down"): ("replaced-soon",),
     ("xl", "restore"): ("wrong-device",),
-    ("xl", "unpause"): ("ran-then-paused",),
+    ("xl", "unpause"): ("ran-then-paused", "ran-then-gone"),
     ("xl", "create"): ("wrong-device",),
     ("python3", "-I"): (
         "rest-fails",
@@ -58,8 +58,9 @@ OF_TOOL = {
     ),
 }
 """What only happens to one tool: somebody else made a volume of that name first, or put another one in
-its place; a symlink pointed elsewhere at the moment a domain opened its disks; while memory is sent live, LVM
-put a volume back on its extents; once all of it was sent, what follows failed, or a host or the copy went."""
+its place; a symlink pointed elsewhere at the moment a domain opened its disks; a domain ran for a moment, and
+the command that let it run says that it failed; while memory is sent live, LVM put a volume back on its
+extents; once all of it was sent, what follows failed, or a host or the copy went."""
 
 STEP = ("abort", "abort-killed", "hold-60", "hold-900", "mem-set", "refresh", "extend", "rate")
 """What a person does between two steps; a hold is lifted after so many seconds, `mem-set` asks a guest for

@@ -40,9 +40,8 @@ MUTANTS = (
     Mutant(("never-ran",), "back-unpause-fails", ("ran-then-paused",)),
     Mutant(("back-target-gone",), "back-go", NONE),
     Mutant(("gate", "go-source-secondary"), "move", ("drbd-alone",)),
-    Mutant(("authority",), "move", ("guest-gone-after",)),
     Mutant(("back-ran-there",), "back-new", ("crash-ran-gone",)),
-    Mutant(("authority", "back-ran-there"), "move", ("guest-gone-after",)),
+    Mutant(("authority", "back-ran-there"), "move", ("ran-then-gone",)),
 )
 """Without «gate» alone GO refuses a source that is not Secondary; without «go-source-secondary» alone the
 gate has seen to it. Without «authority» alone the way back finds that the copy may have run and ends."""

@@ -157,6 +157,11 @@ class Stand:
             case "ran-then-paused":
                 self._run_a_little(host, argv[-1])
                 return FailBefore(1, "injected: it ran, was paused, and unpause says it failed\n")
+            case "ran-then-gone":
+                self._run_a_little(host, argv[-1])
+                if (domain := host.domain(argv[-1])) is not None:
+                    host.destroy(domain)
+                return FailBefore(1, "injected: it ran, is gone, and unpause says it failed\n")
             case "done-but-failed" | "nothing-but-ok" | "cut-output":
                 instead(host, fault)
         return None

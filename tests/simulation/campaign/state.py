@@ -59,7 +59,7 @@ def _all(run: Run, script: Script | None) -> Iterator[Any]:
     yield sorted(_jobs(world, epoch, run.order.domain))
     yield stand.unpause_fails and now_s // 60, stand.strangers, now_s > CALM_S, run.turned
     yield now_s - run.ran_s < JUST_NOW_S
-    yield any(fault.startswith(("guest-gone", "crash-ran-gone")) for fault in run.faults)
+    yield any(fault.startswith(("guest-gone", "crash-ran-gone", "ran-then-gone")) for fault in run.faults)
     yield not run.order.autostart and any("crash" in fault for fault in run.faults)
     yield ends.no_host_failed(run.faults)
     operator = run.operator
