@@ -14,6 +14,8 @@ from .records import changes_of_side, repeated
 
 VOLUMES = ("web1-root", "web1-data")
 MOVE_S = 900
+MEMORY_MB = 96
+"""What the lab's guest has."""
 
 
 class Placement(Protocol):
@@ -34,6 +36,15 @@ def in_place(host: str) -> Any:
         return web1.get("state") == "in-place" and web1.get("observed_host") == host
 
     return arrived
+
+
+def start_with(lab: Lab, memory_mb: int) -> None:
+    """Start web1 on xen1 anew, with so much memory."""
+    source = lab.hosts["xen1"]
+    source.run(["sed", "-i", f"s/^memory = .*/memory = {memory_mb}/", "/etc/xen/web1.cfg"])
+    source.run("xl destroy web1 && xl create -q /etc/xen/web1.cfg", timeout_s=300)
+    lab.observer.wait_for_heartbeats(count=5, side="xen1", timeout_s=120)
+    lab.observer.clear()
 
 
 def nothing_left(lab: Lab, name: str) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from reconciler.commands import drbd
 from tests.lab.lab import Lab
-from tests.lab.moving import MOVE_S, in_place
+from tests.lab.moving import MEMORY_MB, MOVE_S, in_place, start_with
 from tests.lab.records import repeated
 from tests.site import Site
 
@@ -39,8 +39,6 @@ OURS = {
 WAYS = (*BY_HAND, *OURS)
 SILENCE_S = 1.0
 """A guest that beats five times a second was suspended when nothing was heard of it for so long."""
-MEMORY_MB = 96
-"""What the lab's guest has."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +107,8 @@ def sent_bytes(lab: Lab) -> int:
 def prepare(lab: Lab, memory_mb: int) -> None:
     """The lab as it was, with a guest of that size."""
     lab.reset("guest")
-    source = lab.hosts["xen1"]
     if memory_mb != MEMORY_MB:
-        source.run(["sed", "-i", f"s/^memory = .*/memory = {memory_mb}/", "/etc/xen/web1.cfg"])
-        source.run("xl destroy web1 && xl create -q /etc/xen/web1.cfg", timeout_s=300)
-        lab.observer.wait_for_heartbeats(count=5, side="xen1", timeout_s=120)
-        lab.observer.clear()
+        start_with(lab, memory_mb)
     lab.observer.set_rates(heartbeats_per_s=5, writes_per_s=3)
     lab.observer.wait_for_heartbeats(count=20, side="xen1", timeout_s=120)
 
