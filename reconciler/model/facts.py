@@ -135,9 +135,9 @@ class Vbd:
     device: str
     major_minor: tuple[int, int] | None
     connected: bool = True
+    """Whether the guest's front end may ever have sent a request: it joins only once the guest has run."""
     opened: bool = True
     """Whether blkback really has the device open: on one it cannot write, it keeps the numbers and closes."""
-    """Whether the guest's front end may ever have sent a request: it joins only once the guest has run."""
 
 
 @dataclass(frozen=True)
