@@ -100,6 +100,7 @@ def change(argv: list[str], stdin: str, timeout_s: float, hold: Hold) -> dict[st
         finally:
             os._exit(0)
     os.close(writer)
+    keepers.append(keeper)
     deadline = time.monotonic() + timeout_s
     said = b""
     with os.fdopen(reader, "rb", buffering=0) as heard:
@@ -111,7 +112,6 @@ def change(argv: list[str], stdin: str, timeout_s: float, hold: Hold) -> dict[st
             if not more:
                 break
             said += more
-    keepers.append(keeper)
     bury(wait=not hold.early)
     result: dict[str, Any] = json.loads(said) if said else {"timeout": True}
     return result

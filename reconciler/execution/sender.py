@@ -145,6 +145,11 @@ class Sending:
         """Another end of the pipe that xl writes to: with its last one closed, the receiver would give up."""
         return os.open(f"/proc/{int(self.child)}/fd/{MEMORY}", os.O_WRONLY)
 
+    @property
+    def waits(self) -> bool:
+        """Whether xl is still kept waiting: had its child ended, it would have set the domain going again."""
+        return os.access(f"/proc/{int(self.child)}/fd/{MEMORY}", os.F_OK)
+
     def give_up(self) -> None:
         """xl waits for the receiver's word on this pipe: now it sets the domain going again."""
         if self.for_xl >= 0:
@@ -162,7 +167,13 @@ def stop(commands: Sequence[Sequence[object]]) -> bool:
         assert isinstance(argv, list) and isinstance(given, str)
         try:
             done = subprocess.run(
-                argv, input=given, capture_output=True, text=True, check=False, timeout=THEN_S
+                argv,
+                input=given,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=THEN_S,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             complain(f"{error}\n")
@@ -186,6 +197,16 @@ def answer() -> None:
         os.write(int(os.environ[ANSWER]), b"!")
 
 
+def pause(domain: str, sending: Sending) -> bool:
+    """Whether it has stood still since xl suspended it. If it ran meanwhile it runs on: its copy is old."""
+    done = subprocess.run(["xl", "pause", domain], check=False, timeout=PAUSE_S).returncode == 0
+    if done and not sending.waits:
+        complain(f"{domain} was set going again before it was paused\n")
+        subprocess.run(["xl", "unpause", domain], check=False, timeout=PAUSE_S)
+        return False
+    return done
+
+
 def send(domain: str, destination: str) -> int:
     """Exit status 0 if both copies are whole and paused."""
     sending = Sending(domain, destination)
@@ -198,7 +219,7 @@ def send(domain: str, destination: str) -> int:
             named = event == NAMED  # nothing else is heard of an xl that says other things than expected
             if event in (SENT, NAMED):
                 held = sending.keep_open()
-                paused = subprocess.run(["xl", "pause", domain], check=False, timeout=PAUSE_S).returncode == 0
+                paused = pause(domain, sending)
         sending.give_up()
         if paused:
             stopped = stop(json.loads(THEN))

@@ -265,6 +265,11 @@ class Progress:
     def ended(self) -> bool:
         return self.status in (Status.MOVED, Status.BACK)
 
+    @property
+    def answered(self) -> bool:
+        """Whether the step's own commands were sent in this visit to it, and all of them ended well."""
+        return self.attempts > 0 and not self.unsure
+
     def at(self, step: str, now: datetime.datetime) -> Progress:
         """The same journey at the beginning of another step."""
         return replace(

@@ -273,7 +273,7 @@ class Go(Step):
 
         One that is gone has if the command said that it did what it is for.
         """
-        return not progress.unsure if seen is None else seen.state in _STOPPED
+        return progress.answered if seen is None else seen.state in _STOPPED
 
     def _gone(self, order: Order, progress: Progress, same_boot: bool) -> str:
         """Why a domain that is not on the target is not started there from its configuration."""

@@ -187,7 +187,7 @@ class Live(Stream):
         Then the target has better to do than to tell what it has: the domain stands still until it has opened
         the disks. Whether the copy is there, and is the right one, is asked before it is started.
         """
-        return self.name in progress.tried and not progress.unsure
+        return self.name in progress.tried and progress.answered
 
     def _before(self, order: Order, progress: Progress, views: Views, here: DomainSeen) -> Verdict:
         if self._answered(progress):

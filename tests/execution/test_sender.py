@@ -30,6 +30,7 @@ if args[0] == "migrate":
     assert args[1:3] == ["-s", ""], args
     pipe = subprocess.PIPE
     child = subprocess.Popen(["sh", "-c", args[4]], stdin=pipe, stdout=pipe, close_fds=False)
+    open(os.environ["LOG"] + ".child", "w").write(str(child.pid))
     banner = child.stdout.read(54)
     if banner.startswith(b"xl migration receiver ready"):
         say("libxl: debug: libxl_event.c:1:libxl__ao_complete: ao 0x5a0: complete, rc=0")
@@ -63,6 +64,9 @@ if args[0] == "migrate-receive":
     sys.stdout.flush()
     left = sys.stdin.buffer.read()
     print("destroyed by its receiver", file=log, flush=True)
+if fake == "let-go" and args[0] == "pause":
+    os.kill(int(open(os.environ["LOG"] + ".child").read()), 9)
+    time.sleep(0.3)
 if args[0] == fake:
     sys.exit(1)
 if fake == "no-answer" and args[0] == "pause":
@@ -174,6 +178,16 @@ def test_a_pause_that_fails_lets_the_domain_run_on(tmp_path: Path, plain: bool) 
     assert done.log[:3] == list(STOPPED)
     assert "resumed" in done.log
     assert "stopped" not in done.log
+
+
+def test_a_domain_that_ran_again_before_it_was_paused_runs_on(tmp_path: Path) -> None:
+    """Its copy is older than its disks by then."""
+    done = send(tmp_path, "let-go")
+    assert (done.status, done.stdout, done.early) == (1, "", False)
+    assert done.log[:3] == list(STOPPED)
+    assert "unpause web1" in done.log
+    assert "stopped" not in done.log
+    assert "web1 was set going again before it was paused" in done.stderr
 
 
 @pytest.mark.parametrize("fake", ["no-disks", "rename", "strange"])

@@ -24,9 +24,10 @@ from tests.moves.test_stream import BOTH_PAUSED, FROM, LOWER_T, SHUT, TO, with_t
 from tests.planning.site import changed, config
 
 LIVE = live_move()
-AT, ANSWERED = at("cutover-live"), at("cutover-live", "cutover-live")
-AFTER = replace(ANSWERED, unsure=True)
+AT = at("cutover-live")
+AFTER = replace(at("cutover-live", "cutover-live"), attempts=1, unsure=True)
 """The daemon does not know how the command went."""
+ANSWERED = replace(AFTER, unsure=False)
 LOCKED = files.lock_of("web1")
 ON_ITS_WAY = wait("the memory of web1 is on its way to xen2")
 ARRIVING = replace(dom(DomainState.PAUSED), name="web1--incoming", cpu_s=0.0)
