@@ -16,7 +16,8 @@ With a claim, the domain's lock is held while the commands run, an epoch older t
 stored for the domain is refused, a newer one is stored first, and the first command that does
 not exit 0 ends the script. A stored one between `after` and `first` was taken by another journey since
 this one was planned: refused as well. While a command runs, even after this process has died, its keeper
-holds the lock and nobody else can change that domain here.
+holds the lock and nobody else can change that domain here. One that is `early` may write to the descriptor
+named by XR_ANSWER: that counts as exit 0, with what it has printed so far, and it goes on under its keeper.
 
 `known` names an epoch this host has accepted before. If it does not know it any more, it was put back to
 an earlier state, from a backup or a snapshot: nothing is run, not even a query.

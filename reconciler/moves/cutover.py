@@ -339,14 +339,6 @@ _TO_STREAM: tuple[Step, ...] = (
     SourceAutostartOff(),
     Flip("target-flip", Phase.CUTOVER, Side.TARGET, to_drbd=False),
 )
-_STREAMED: tuple[Step, ...] = (Demote(), TargetDown(), stream.TargetOpen(), Go())
-STREAM_STEPS: tuple[Step, ...] = (*_TO_STREAM, stream.Stream(), *_STREAMED)
-LIVE_STEPS: tuple[Step, ...] = (
-    *_TO_STREAM,
-    stream.Live(),
-    Demote(),
-    TargetDown(),
-    stream.TargetOpen(),
-    stream.Received(),
-    Go(),
-)
+_CHANGE_SIDES: tuple[Step, ...] = (Demote(), TargetDown(), stream.TargetOpen())
+STREAM_STEPS: tuple[Step, ...] = (*_TO_STREAM, stream.Stream(), *_CHANGE_SIDES, Go())
+LIVE_STEPS: tuple[Step, ...] = (*_TO_STREAM, stream.Live(), *_CHANGE_SIDES, stream.Received(), Go())

@@ -145,6 +145,11 @@ def not_on_drbd(order: Order, view: View) -> str:
     return ""
 
 
+def is_cut_off(order: Order, view: View) -> bool:
+    """Whether whatever is over the source's volumes can't write any more."""
+    return all(under(view, disk) is Under.NOTHING for disk in order.disks)
+
+
 def cut_off(order: Order, view: View) -> tuple[Command, ...]:
     """Whatever is over the source's volumes can't write any more, and DRBD is let go of."""
     return tuple(

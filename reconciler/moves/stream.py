@@ -224,8 +224,7 @@ def at_rest(order: Order) -> tuple[xl.Then, ...]:
 def _at_rest(order: Order, view: View) -> bool:
     """Whether `at_rest` has come about."""
     found = look.resource(view, order)
-    cut = all(pivot.under(view, disk) is pivot.Under.NOTHING for disk in order.disks)
-    return cut and found is not None and found.role is Role.SECONDARY
+    return pivot.is_cut_off(order, view) and found is not None and found.role is Role.SECONDARY
 
 
 class Received(Step):
@@ -312,8 +311,7 @@ def harmless(order: Order, view: View, still: DomainSeen) -> bool:
     """Whether what is left on the source is the paused copy, over volumes that it cannot write."""
     if not order.streams or still.state is not DomainState.PAUSED:
         return False
-    cut = all(pivot.under(view, disk) is pivot.Under.NOTHING for disk in order.disks)
-    return guards.passed("cut-off", cut)
+    return guards.passed("cut-off", pivot.is_cut_off(order, view))
 
 
 class SourceDestroyed(Step):
