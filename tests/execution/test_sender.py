@@ -103,8 +103,10 @@ def start(
         pass_fds=(says,),
     )
     os.close(says)
-    program = command.stdin.replace(f"{limit} = 60.0\n", f"{limit} = 0.5\n")
-    assert not limit or program != command.stdin
+    program = command.stdin
+    if limit:
+        program = program.replace(f"{limit} = 60.0\n", f"{limit} = 0.5\n")
+        assert program != command.stdin
     assert process.stdin is not None
     process.stdin.write(program)
     process.stdin.close()
