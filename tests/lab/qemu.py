@@ -190,7 +190,10 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether this very process still runs.
+
+        A zombie does while it has other threads: they keep its files open, and locked.
+        """
         try:
             os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
@@ -210,6 +213,7 @@ class Process:
 def _start_time(pid: int) -> str:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        threads = len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return ""
-    return "" if fields[0] == "Z" else fields[19]
+    return "" if fields[0] == "Z" and threads == 1 else fields[19]
