@@ -140,6 +140,37 @@ def test_a_commit_changes_the_rate_of_a_sync_under_way(site: Site, fleet: Handle
     assert fleet.violations() == []
 
 
+def test_a_commit_pauses_a_sync_and_lets_it_go_on(site: Site, fleet: Handle) -> None:
+    def place(rate: int) -> None:
+        text = (
+            f"domains:\n  web1: {{host: xen2, policy: {{resync_rate_mb_s: {rate}, sync_deadline_s: 10}}}}\n"
+        )
+        site.write("domains.yaml", text)
+        site.commit(f"{rate} MB/s")
+
+    def left() -> int:
+        with fleet.live.lock:
+            return sum(
+                device.out_of_sync() for device in fleet.world.hosts["xen1"].drbd["xr-web1"].devices.values()
+            )
+
+    def paused(report: dict[str, Any]) -> bool:
+        return (entry(report).get("why") or "").startswith("paused, as the commit in force says")
+
+    place(0)
+    site.start()
+    site.wait("a paused sync", paused, 60)
+    before = left()
+    assert before > 0
+    time.sleep(12.0)
+    assert left() == before
+    assert in_step("sync")(site.report()), "it has waited for longer than a sync may take"
+    place(80)
+    report = site.wait("web1 on xen2", at("xen2"), 60)
+    assert report["history"][0]["outcome"] == "moved"
+    assert fleet.violations() == []
+
+
 @pytest.mark.parametrize("then", ["home", "now"])
 def test_a_domain_waits_for_its_window(site: Site, fleet: Handle, then: str) -> None:
     """In step, and running; until the commit wants it at home again, or at any time."""

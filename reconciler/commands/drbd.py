@@ -17,6 +17,8 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 EMPTY_BYTES = 64 * KIB
 """A run of zeros this long is not sent in a sync; DRBD takes it only where the target's disk can discard."""
 
+PAUSED = "    # The sync is paused: the commit in force gives it 0 MB a second."
+
 
 def metadata_bytes(size_bytes: int) -> int:
     """Room for external metadata: super block, activity log and bitmap (32 KiB a GiB), 4 MiB at the least.
@@ -77,6 +79,7 @@ def _resource(name: str, parts: dict[str, list[dict[str, str]]]) -> DrbdResource
                     for key in keys
                 ),
                 done_percent=float(peer["done"]) if "done" in peer else None,
+                paused_here="user" in peer.get("resync-suspended", "no").split(","),
             )
         )
     return DrbdResource(
@@ -136,7 +139,10 @@ def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[Reso
     It never allows two primaries, and names no automatic after-split-brain policy. What is all zeros is not
     sent, and the target writes zeros there: a discard would not do, its disk may still show what was there
     (seen in the lab). There are no checksums to tell what is equal: two blocks could have the same one.
+    A rate of 0 MB a second means that the sync is to be paused. DRBD has no word for that in its files; a
+    remark tells it, so that the tool never lifts a pause that is not its own.
     """
+    rate = max(1, resync_mb_s)
     lines = [
         "# Written by xen-reconciler for one move; removed when it ends. Do not edit.",
         f"resource {name} {{",
@@ -150,8 +156,9 @@ def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[Reso
         "    on-io-error detach;",
         f"    rs-discard-granularity {EMPTY_BYTES};",
         "    discard-zeroes-if-aligned no;",
-        f"    resync-rate {resync_mb_s}M;",
-        f"    c-max-rate {resync_mb_s}M;",
+        f"    resync-rate {rate}M;",
+        f"    c-max-rate {rate}M;",
+        *([] if resync_mb_s else [PAUSED]),
         "    c-min-rate 0;",
         "  }",
     ]
@@ -170,8 +177,13 @@ def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[Reso
 
 
 def rateless(text: str) -> str:
-    """A resource file's text without how fast a sync may be."""
-    return re.sub(r"(resync-rate|c-max-rate) \d+M;", r"\1;", text)
+    """A resource file's text without how fast a sync may be, and whether it may go on at all."""
+    return re.sub(r"(resync-rate|c-max-rate) \d+M;", r"\1;", text.replace(f"{PAUSED}\n", ""))
+
+
+def pauses(text: str) -> bool:
+    """Whether a resource file says that the sync is to be paused."""
+    return PAUSED in text.splitlines()
 
 
 def create_metadata(name: str) -> Command:
@@ -197,13 +209,26 @@ def adjust(name: str) -> Command:
 
 
 def set_rate(minor: int, mb_s: int) -> Command:
-    """How fast a sync of one volume may be from now on.
+    """How fast a sync of one volume may be from now on, 1 MB a second at the least.
 
     Not by drbdadm: its `disk-options` changes nothing and exits 0 (lab), and `adjust` would change whatever
     else differs from the resource file, under a running guest.
     """
-    rates = (f"--resync-rate={mb_s}M", f"--c-max-rate={mb_s}M")
+    rates = (f"--resync-rate={max(1, mb_s)}M", f"--c-max-rate={max(1, mb_s)}M")
     return Command(("drbdsetup", "disk-options", str(minor), *rates))
+
+
+def pause_sync(minor: int) -> Command:
+    """Stop a volume's sync where it is, and all that begin later; what the guest writes goes to both sides.
+
+    Fails when that has been said already (lab).
+    """
+    return Command(("drbdsetup", "pause-sync", str(minor)))
+
+
+def resume_sync(minor: int) -> Command:
+    """Take `pause_sync` back; fails when there is nothing to take back (lab)."""
+    return Command(("drbdsetup", "resume-sync", str(minor)))
 
 
 def force_primary(name: str) -> Command:

@@ -170,7 +170,10 @@ class VolumeGroup:
 
 @dataclass(frozen=True)
 class DrbdVolume:
-    """One volume of a resource, as one side sees it. `done_percent` is None outside a resync."""
+    """One volume of a resource, as one side sees it. `done_percent` is None outside a resync.
+
+    `paused_here`: this side was told to pause the volume's syncs; the other may have been as well.
+    """
 
     number: int
     minor: int
@@ -181,6 +184,7 @@ class DrbdVolume:
     out_of_sync_kib: int
     in_flight: int
     done_percent: float | None
+    paused_here: bool = False
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,8 @@ def decide(
         case Mark.WAIT:
             waited_s = (now - progress.step_began).total_seconds()
             progress = replace(progress, sync_percent=_sync(verdict, progress), detail=verdict.why)
+            if verdict.at_rest:
+                progress, waited_s = replace(progress, step_began=now), 0.0
             if waited_s > step.deadline_s(order) and progress.status is not Status.HELD:
                 why = f"after {waited_s:.0f} s: {verdict.why}"
                 return _fail(order, progress, step, Reason.DEADLINE, why, verdict, now)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from reconciler.commands import drbd, files
-from reconciler.model.facts import Connection, DiskState, DrbdResource, Replication, Role
+from reconciler.model.command import Command
+from reconciler.model.facts import Connection, DiskState, DrbdResource, Query, Replication, Role
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import look, stream
 from reconciler.moves.common import (
@@ -131,7 +132,7 @@ class Connect(Step):
 class Sync(Step):
     """Every block is on both sides; the source stays Primary, the target Secondary, throughout.
 
-    Acting is for another rate only, as a commit or other moves may want it meanwhile.
+    Acting is for another rate only, as a commit or other moves may want it meanwhile; 0 pauses the sync.
     """
 
     name = "sync"
@@ -139,8 +140,7 @@ class Sync(Step):
     patient = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        asked = (drbd.RESOURCES, files.text_of(resource_path(order)))
-        return dict.fromkeys(order.sides, asked)
+        return dict.fromkeys(order.sides, (drbd.RESOURCES, _text_of(order)))
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         source, target = look.resource(views.source, order), look.resource(views.target, order)
@@ -161,31 +161,61 @@ class Sync(Step):
             return wrong(f"a disk on {order.target.name} has failed; {both}")
         if look.in_step(source, order) and look.in_step(target, order):
             return DONE
-        percent = sync_percent(source, order)
-        if self._to_set(order, progress, views):
-            rate = f"its rate is to be {order.policy.resync_rate_mb_s} MB a second"
-            return Verdict(Mark.READY, f"{look.describe(source)}; {rate}", sync_percent=percent)
-        return wait(look.describe(source), percent)
+        percent, told = sync_percent(source, order), look.describe(source)
+        rate = order.policy.resync_rate_mb_s
+        if self._commands(order, progress, views):
+            said = f"its rate is to be {rate} MB a second" if rate else "it is to be paused"
+            return Verdict(Mark.READY, f"{told}; {said}", sync_percent=percent)
+        if rate == 0:
+            return Verdict(Mark.WAIT, f"paused, as the commit in force says; {told}", percent, at_rest=True)
+        return wait(told, percent)
 
-    def _to_set(self, order: Order, progress: Progress, views: Views) -> list[Side]:
-        """The sides whose resource file is this move's but for the rate, or may not be in force yet."""
-        wanted, sides = resource_text(order), []
+    def _commands(self, order: Order, progress: Progress, views: Views) -> dict[Side, tuple[Command, ...]]:
+        """What each side lacks whose resource file is this move's but for the rate.
+
+        One that says all may not be in force yet. A pause that somebody made by hand stays.
+        """
+        wanted, rate, query = resource_text(order), order.policy.resync_rate_mb_s, _text_of(order)
+        commands: dict[Side, tuple[Command, ...]] = {}
         for side in order.sides:
-            query = files.text_of(resource_path(order))
             text = views[side].get(query) if views[side].knows(query) else None
-            ours = text is not None and drbd.rateless(text) == drbd.rateless(wanted)
-            if ours and (text != wanted or progress.unsure):
-                sides.append(side)
-        return sides
+            if text is None or drbd.rateless(text) != drbd.rateless(wanted):
+                continue
+            resume, pause = self._pausing(order, side, views, paused=drbd.pauses(text))
+            written: tuple[Command, ...] = ()
+            if text != wanted or progress.unsure:
+                written = files.write(resource_path(order), wanted)
+                written += tuple(drbd.set_rate(disk.minor, rate) for disk in order.disks)
+            if needed := (*resume, *written, *pause):
+                commands[side] = needed
+        return commands
+
+    def _pausing(
+        self, order: Order, side: Side, views: Views, *, paused: bool
+    ) -> tuple[tuple[Command, ...], tuple[Command, ...]]:
+        """What lets syncs go on, before the file stops saying that they are paused, and what pauses them.
+
+        One side's word is enough: the source's.
+        """
+        found = look.resource(views[side], order)
+        if side is Side.TARGET or found is None:
+            return (), ()
+        if order.policy.resync_rate_mb_s:
+            volumes = [v for v in found.volumes if v.paused_here and paused]
+            return tuple(drbd.resume_sync(v.minor) for v in volumes), ()
+        volumes = [v for v in found.volumes if v.out_of_sync_kib and not v.paused_here]
+        return (), tuple(drbd.pause_sync(v.minor) for v in volumes)
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        rate = order.policy.resync_rate_mb_s
-        set_it = (drbd.set_rate(disk.minor, rate) for disk in order.disks)
-        commands = (*files.write(resource_path(order), resource_text(order)), *set_it)
-        return tuple(Action(side, commands) for side in self._to_set(order, progress, views))
+        commands = self._commands(order, progress, views)
+        return tuple(Action(side, needed) for side, needed in commands.items())
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.sync_deadline_s
+
+
+def _text_of(order: Order) -> Query[str | None]:
+    return files.text_of(resource_path(order))
 
 
 def sync_percent(source: DrbdResource, order: Order) -> float:

@@ -37,6 +37,7 @@ class Verdict:
     holds the truth; `start_over` begins the way back anew, because a host has rebooted meanwhile.
     `stale` says that a host knows a claim newer than this journey's plan: somebody else moves the domain.
     `in_doubt` says that going on or back may destroy the better copy of a disk: only a person can tell.
+    `at_rest` says that the wait is wanted, so no deadline counts it.
     """
 
     mark: Mark
@@ -48,6 +49,7 @@ class Verdict:
     start_over: bool = False
     in_doubt: bool = False
     stale: bool = False
+    at_rest: bool = False
 
 
 DONE = Verdict(Mark.DONE)

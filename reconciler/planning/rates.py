@@ -10,21 +10,30 @@ from reconciler.moves import recipe
 
 
 def sync_rate_mb_s(order: Order, desired: Desired | None, active: Iterable[tuple[Order, Progress]]) -> int:
-    """MB a second for a move as the commit in force has it now, 1 at the least.
+    """MB a second for a move as the commit in force has it now; 0 pauses its sync, else 1 at the least.
 
-    Moves that are before their cutover share what a host allows, in equal parts. A host or a domain that the
-    commit does not name any more has what the order was planned with.
+    Moves that are before their cutover and not paused share what a host allows, in equal parts. A host or a
+    domain that the commit does not name any more has what the order was planned with.
     """
-    domain = desired.domains.get(order.domain) if desired else None
-    rates = [(domain.policy if domain else order.policy).resync_rate_mb_s]
-    syncing = [other for other, progress in active if _before_cutover(other, progress)]
+    rates = [_allowed(order, desired)]
+    syncing = [
+        other
+        for other, progress in active
+        if _before_cutover(other, progress) and _allowed(other, desired) > 0
+    ]
     for side in order.sides:
         planned = order.host(side)
         host = desired.hosts.get(planned.name, planned) if desired else planned
         if host.sync_mb_s is not None:
             sharing = sum(_touches(other, host.name) for other in syncing if other.domain != order.domain)
-            rates.append(host.sync_mb_s // (1 + sharing))
-    return max(1, min(rates))
+            rates.append(min(host.sync_mb_s, max(1, host.sync_mb_s // (1 + sharing))))
+    return min(rates)
+
+
+def _allowed(order: Order, desired: Desired | None) -> int:
+    """What the domain's own policy says."""
+    domain = desired.domains.get(order.domain) if desired else None
+    return (domain.policy if domain else order.policy).resync_rate_mb_s
 
 
 def _before_cutover(order: Order, progress: Progress) -> bool:

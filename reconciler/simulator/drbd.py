@@ -74,6 +74,7 @@ class Device(BlockDevice):
     lower_md_path: str = ""
     peer_disk_seen: str = "DUnknown"
     credit_bytes: float = 0.0
+    paused: bool = False
     sync_began_s: float = 0.0
     sent: int = 0
     received: int = 0
@@ -96,6 +97,18 @@ class Device(BlockDevice):
         """The same volume on the connected peer."""
         other = self.resource.peer
         return other.devices.get(self.volume) if other else None
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a sync of this volume is paused, by this side's word or the other's."""
+        return self.paused or (self.peer is not None and self.peer.paused)
+
+    @property
+    def replication_shown(self) -> str:
+        """A sync that is paused has a name of its own."""
+        if self.at_rest and self.replication.startswith("Sync"):
+            return {"SyncSource": "PausedSyncS", "SyncTarget": "PausedSyncT"}[self.replication]
+        return self.replication
 
     @property
     def chunk(self) -> int:

@@ -29,7 +29,7 @@ def rests(world: World) -> bool:
         for resource in host.drbd.values():
             if resource.peer:
                 for device in resource.devices.values():
-                    if device.replication in ("SyncSource", "SyncTarget"):
+                    if device.replication.startswith("Sync") and not device.at_rest:
                         return False
                 if not world.reachable(resource.local, resource.remote):
                     return False
@@ -174,7 +174,8 @@ def _finish(source: Device, target: Device) -> None:
 def resync(world: World, seconds: float) -> None:
     """Let every running resync go on for some time."""
     for one, other in pairs(world):
-        busy = [device for device in one.devices.values() if device.replication.startswith("Sync")]
+        devices = one.devices.values()
+        busy = [each for each in devices if each.replication.startswith("Sync") and not each.at_rest]
         if not busy:
             continue
         link = world.rate(one.local, other.local) / len(busy)

@@ -127,6 +127,26 @@ def test_resource_file() -> None:
     assert "discard-zeroes-if-aligned no;" in text, "zeros that are not sent would not be zeros on the target"
 
 
+def test_a_rate_of_0_is_a_remark_in_the_resource_file() -> None:
+    sides = [drbd.ResourceSide("xen1", "10.0.0.1", 7850, ())]
+    paused, slow, fast = (drbd.resource_file("r", "secret", rate, sides) for rate in (0, 1, 50))
+    assert [drbd.pauses(text) for text in (paused, slow, fast)] == [True, False, False]
+    assert "resync-rate 1M;" in paused and "c-max-rate 1M;" in paused
+    assert len({drbd.rateless(text) for text in (paused, slow, fast)}) == 1
+    assert drbd.rateless(paused) != drbd.rateless(paused.replace("7850", "7851"))
+
+
+@pytest.mark.parametrize(
+    ("said", "here"),
+    [("no", False), ("user", True), ("peer", False), ("user,peer", True), ("dependency", False)],
+)
+def test_who_paused_a_sync(said: str, here: bool) -> None:
+    captured = answer("drbd-8.4-events2-paused-sync-source")
+    told = captured.stdout.replace("resync-suspended:user", f"resync-suspended:{said}")
+    (found,) = drbd.parse_events(Answer(0, told, ""))
+    assert {volume.paused_here for volume in found.volumes} == {here}
+
+
 def test_commands() -> None:
     assert drbd.RESOURCES.command.argv == ("drbdsetup", "events2", "--now", "--statistics")
     assert drbd.VERSION.command.argv == ("cat", "/proc/drbd")
@@ -136,6 +156,9 @@ def test_commands() -> None:
     assert (
         " ".join(drbd.set_rate(7, 50).argv) == "drbdsetup disk-options 7 --resync-rate=50M --c-max-rate=50M"
     )
+    assert drbd.set_rate(7, 0).argv[-2:] == ("--resync-rate=1M", "--c-max-rate=1M"), "DRBD takes no 0"
+    assert drbd.pause_sync(7).argv == ("drbdsetup", "pause-sync", "7")
+    assert drbd.resume_sync(7).argv == ("drbdsetup", "resume-sync", "7")
     assert drbd.force_primary("r").argv == ("drbdadm", "primary", "--force", "r")
     assert drbd.secondary("r").argv == ("drbdadm", "secondary", "r")
     assert drbd.down("r").argv == ("drbdadm", "down", "r")

@@ -83,6 +83,7 @@ def _resources(view: View) -> Any:
             r.peer_role.value,
             [
                 (v.number, v.minor, v.disk.value, v.peer_disk.value, v.replication.value, v.size_bytes)
+                + (("paused here",) if v.paused_here else ())
                 for v in r.volumes
             ],
         )
@@ -275,8 +276,15 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
 
     for disk in DISKS:
         play.do("xen2", lvm.create("vg", disk, sizes[disk], "xr.move.web1-1"))
+    for minor in (MINORS[0], *MINORS):  # refused where it has been said
+        play.do("xen1", drbd.pause_sync(minor))
     prepare(play, "xen2")
     play.do("xen2", *flip(True))
+    play.until("xen1", drbd.RESOURCES, lambda found: found[0].volumes[1].replication.value == "PausedSyncS")
+    for host in ("xen1", "xen2"):
+        play.see(host, drbd.RESOURCES)
+    for minor in (MINORS[0], *MINORS):
+        play.do("xen1", drbd.resume_sync(minor))
     for host in ("xen1", "xen2"):
         play.until(host, drbd.RESOURCES, _synced)
         play.see(host, drbd.RESOURCES)

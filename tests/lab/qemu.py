@@ -213,7 +213,7 @@ class Process:
 def _start_time(pid: int) -> str:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        threads = len(os.listdir(f"/proc/{pid}/task"))
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except OSError:
         return ""
     return "" if fields[0] == "Z" and threads == 1 else fields[19]

@@ -22,6 +22,17 @@ def later(seconds: float) -> datetime.datetime:
     return NOW + datetime.timedelta(seconds=seconds)
 
 
+def test_a_wait_that_is_wanted_has_no_deadline() -> None:
+    since = at("sync", step_began=NOW - datetime.timedelta(days=9), sync_percent=10.0)
+    paused = Verdict(Mark.WAIT, "paused", 20.0, at_rest=True)
+    decision = machine.decide(ORDER, since, paused, NOW)
+    assert decision == machine.Pause(
+        replace(since, step_began=NOW, sync_percent=20.0, detail="paused"), machine.POLL_S
+    )
+    assert isinstance(machine.decide(ORDER, since, replace(paused, at_rest=False), NOW), machine.GoOn)
+    assert isinstance(machine.decide(ORDER, decision.progress, wait("syncs"), later(1)), machine.Pause)
+
+
 def test_begin() -> None:
     progress = machine.begin(ORDER, NOW)
     assert (progress.step, progress.direction, progress.status) == (

@@ -548,6 +548,45 @@ def test_a_sync_takes_another_rate_while_it_runs() -> None:
     assert step("sync").patient
 
 
+def test_a_sync_is_paused_and_goes_on() -> None:
+    """The resource file says that it was the tool: a pause that somebody made by hand stays."""
+    none = replace(ORDER, policy=replace(ORDER.policy, resync_rate_mb_s=0))
+    beside = with_res(T, res(Role.SECONDARY, Role.PRIMARY))
+    query, path = files.text_of("/etc/drbd.d/xr-web1.res"), "/etc/drbd.d/xr-web1.res"
+    going, paused = resource_text(ORDER), resource_text(none)
+
+    def views(text: str, **volume: Any) -> tuple[View, View]:
+        behind = with_res(S, res(volume={**BEHIND, **volume}))
+        return changed(behind, query, text), changed(beside, query, text)
+
+    def sent(order: Order, *seen: View, progress: Progress | None = None) -> list[Command]:
+        return [each for side, each in acts(progress or at("sync"), *seen, order) if side is Side.SOURCE]
+
+    pause, resume = ([of(minor) for minor in MINORS] for of in (drbd.pause_sync, drbd.resume_sync))
+    slowest = [drbd.set_rate(minor, 0) for minor in MINORS]
+    rates = [drbd.set_rate(minor, ORDER.policy.resync_rate_mb_s) for minor in MINORS]
+    assert judge(at("sync"), *views(going), none).why.endswith("; it is to be paused")
+    assert sent(none, *views(going)) == [*files.write(path, paused), *slowest, *pause]
+    assert sent(none, *views(paused)) == pause, "begun, or lifted by somebody"
+    assert not [side for side, _ in acts(at("sync"), *views(paused), none) if side is Side.TARGET]
+    at_rest = judge(at("sync"), *views(paused, paused_here=True), none)
+    assert (at_rest.mark, at_rest.at_rest, at_rest.sync_percent) == (Mark.WAIT, True, 50.0)
+    assert at_rest.why.startswith("paused, as the commit in force says; ")
+    nothing_left = with_res(S, res(volume={"peer_disk": DiskState.INCONSISTENT}))
+    seen = changed(nothing_left, query, paused), changed(beside, query, paused)
+    assert judge(at("sync"), *seen, none).at_rest, "a volume that lacks nothing is not paused"
+    unsure = replace(at("sync", "sync"), unsure=True)
+    assert sent(none, *views(paused, paused_here=True), progress=unsure) == [
+        *files.write(path, paused),
+        *slowest,
+    ]
+    assert sent(ORDER, *views(paused, paused_here=True)) == [*resume, *files.write(path, going), *rates]
+    assert sent(ORDER, *views(paused)) == [*files.write(path, going), *rates], "resumed, and cut off"
+    by_hand = judge(at("sync"), *views(going, paused_here=True))
+    assert (by_hand.mark, by_hand.at_rest) == (Mark.WAIT, False)
+    assert judge(at("sync"), *views("somebody's own"), none).at_rest, "not this move's: left alone"
+
+
 # -- cutover --------------------------------------------------------------------------------------
 
 MIRRORED = with_res(has(S, dom(), on="drbd", joined=True), res())

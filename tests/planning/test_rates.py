@@ -16,7 +16,9 @@ ORDER = replace(move(), policy=Policy(resync_rate_mb_s=80))
 
 def desired(web1: int | None = 80, **budgets: int | None) -> Desired:
     hosts = {name: Host(name, "10.0.0.1", "10.0.0.1", sync_mb_s=budget) for name, budget in budgets.items()}
-    domain = {"web1": Domain("web1", "xen2", policy=Policy(resync_rate_mb_s=web1))} if web1 else {}
+    domain = (
+        {"web1": Domain("web1", "xen2", policy=Policy(resync_rate_mb_s=web1))} if web1 is not None else {}
+    )
     return Desired("c", hosts, domain)
 
 
@@ -39,6 +41,10 @@ def other(domain: str, source: str, target: str, progress: Progress) -> tuple[Or
         (desired(80, xen1=30, xen2=20), 20),
         (desired(10, xen1=30, xen2=20), 10),
         (desired(80, xen3=5), 80),
+        (desired(0), 0),
+        (desired(80, xen1=0), 0),
+        (desired(80, xen1=30, xen2=0), 0),
+        (desired(0, xen1=30), 0),
     ],
 )
 def test_the_least_of_what_is_allowed(commit: Desired | None, rate: int) -> None:
@@ -70,6 +76,16 @@ def test_moves_before_their_cutover_share_a_host() -> None:
         ([(replace(provision(), domain="new1"), at("populate"))], 30),
     ):
         assert sync_rate_mb_s(ORDER, commit, [ours, *sharing]) == rate
+
+
+def test_a_paused_one_takes_no_share() -> None:
+    commit = desired(80, xen1=30)
+    web2 = other("web2", "xen1", "xen3", at("sync"))
+    paused = replace(
+        commit, domains={**commit.domains, "web2": Domain("web2", "xen3", policy=Policy(resync_rate_mb_s=0))}
+    )
+    assert sync_rate_mb_s(ORDER, commit, [(ORDER, at("sync")), web2]) == 15
+    assert sync_rate_mb_s(ORDER, paused, [(ORDER, at("sync")), web2]) == 30
 
 
 def test_never_none_at_all() -> None:

@@ -30,6 +30,8 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
     if command == "dstate" and len(rest) == 1:
         device = by_minor(host, rest[0])
         return Result(0, f"{device.disk}/{peer_disk(device)}\n")
+    if command in ("pause-sync", "resume-sync") and len(rest) == 1:
+        return pause_sync(host, rest[0], paused=command == "pause-sync")
     if command == "disk-options" and rest:
         return disk_options(host, rest[0], rest[1:])
     if command == "show":
@@ -62,6 +64,16 @@ def disk_options(host: SimHost, minor: str, options: list[str]) -> Result:
         if key not in ("resync-rate", "c-max-rate"):
             raise Fail(20, f"drbdsetup: simulated version sets no {key}")
         device.resource.options[key] = value
+    return Result()
+
+
+def pause_sync(host: SimHost, minor: str, *, paused: bool) -> Result:
+    """Every side has a word of its own on whether a volume's syncs are paused."""
+    device = by_minor(host, minor)
+    if device.paused == paused:
+        code, word = (135, "set") if paused else (136, "cleared")
+        raise Fail(10, f"{minor}: Failure: ({code}) Sync-pause flag is already {word}")
+    device.paused = paused
     return Result()
 
 
@@ -106,7 +118,8 @@ def peer_disk(device: Device) -> str:
 def connection_word(device: Device) -> str:
     """The 8.4 name of the connection state of one device."""
     state = device.resource.connection
-    return device.replication if state == "Connected" and device.replication.startswith("Sync") else state
+    syncs = state == "Connected" and device.replication.startswith("Sync")
+    return device.replication_shown if syncs else state
 
 
 def kib(amount: int) -> int:
@@ -131,11 +144,20 @@ def events(host: SimHost) -> str:
                 "al-writes:0 bm-writes:0 upper-pending:0 lower-pending:0 al-suspended:no blocked:no"
             )
             groups[3].append(
-                f"peer-device {link} volume:{device.volume} replication:{device.replication} "
-                f"peer-disk:{peer_disk(device)} resync-suspended:no received:{kib(device.received)} "
+                f"peer-device {link} volume:{device.volume} replication:{device.replication_shown} "
+                f"peer-disk:{peer_disk(device)} resync-suspended:{suspended(device)} "
+                f"received:{kib(device.received)} "
                 f"sent:{kib(device.sent)} out-of-sync:{kib(device.out_of_sync())} pending:0 unacked:0"
             )
     return "".join(f"exists {line}\n" for group in groups for line in group) + "exists -\n"
+
+
+def suspended(device: Device) -> str:
+    """By whose word syncs are paused."""
+    words = ["user"] if device.paused else []
+    if device.peer is not None and device.peer.paused:
+        words.append("peer")
+    return ",".join(words) or "no"
 
 
 def status(host: SimHost, name: str) -> str:
@@ -165,7 +187,7 @@ def replication_text(device: Device) -> str:
     if not device.replication.startswith("Sync"):
         return f"peer-disk:{peer_disk(device)}"
     done = 100 * (1 - device.out_of_sync() / device.size)
-    return f"replication:{device.replication} peer-disk:{peer_disk(device)} done:{done:.2f}"
+    return f"replication:{device.replication_shown} peer-disk:{peer_disk(device)} done:{done:.2f}"
 
 
 def show(resource: Resource) -> str:
@@ -205,14 +227,15 @@ def proc_drbd(host: SimHost) -> str:
             continue
         roles = f"{device.role}/{peer.role if peer else 'Unknown'}"
         states = f"ro:{roles} ds:{device.disk}/{peer_disk(device)}"
+        flags = f"r-{'p' if peer and peer.paused else '-'}{'u' if device.paused else '-'}--"
         protocol = " " if device.resource.connection == "StandAlone" else "C"
         traffic = f"ns:{kib(device.sent)} nr:{kib(device.received)} dw:{kib(device.written)}"
         out += (
-            f"{device.minor:2}: cs:{connection_word(device)} {states} {protocol} r-----\n"
+            f"{device.minor:2}: cs:{connection_word(device)} {states} {protocol} {flags}\n"
             f"    {traffic} dr:{kib(device.was_read)} al:0 bm:0 lo:0 pe:0 ua:0 ap:0 ep:1 wo:f "
             f"oos:{kib(device.out_of_sync())}\n"
         )
-        if device.replication.startswith("Sync"):
+        if device.replication_shown.startswith("Sync"):
             left, size = device.out_of_sync(), device.size
             done = 100 * (1 - left / size)
             bars = ("=" * int(done / 5.1) + ">").ljust(20, ".")
