@@ -154,8 +154,8 @@ EPOCHS: Query[Mapping[str, int]] = Query(
     "the epochs", Command(("grep", "-rs", "", f"{STATE}/epochs")), parse_epochs
 )
 PROGRAMS: Query[frozenset[str]] = Query(
-    "the programs for compression",
-    _find("/usr/bin", "-maxdepth", "1", "-name", "zstd", "-printf", r"%f\t%l\n"),
+    "the programs that memory goes through",
+    _find("/usr/bin", "-maxdepth", "1", "-regex", r"/usr/bin/\(openssl\|zstd\)", "-printf", r"%f\t%l\n"),
     parse_programs,
 )
 SPACE: Query[int] = Query(

@@ -11,6 +11,7 @@ from reconciler.commands import read
 from reconciler.errors import ParseError
 from reconciler.model.command import Answer, Command, whole_lines
 from reconciler.model.facts import DiskSeen, DomainConfig, DomainSeen, DomainState, Query, Vbd, XenInfo
+from reconciler.model.placement import Transport
 
 _FLAGS = {
     "p": DomainState.PAUSED,
@@ -201,29 +202,40 @@ _SSH = (
     "-o ServerAliveInterval=15 -c aes128-gcm@openssh.com,aes128-ctr"
 )
 _PROGRAMS = Path(__file__).parents[1] / "execution"
-_CARRIER = (_PROGRAMS / "carrier.py").read_text(encoding="utf-8")
+_PLAIN = (_PROGRAMS / "carrier.py").read_text(encoding="utf-8")
+_CARRIERS = {
+    Transport.SSH: "",
+    Transport.TLS: _PLAIN.replace("TLS = False\n", "TLS = True\n", 1),
+    Transport.TCP: _PLAIN,
+}
 
 
 def stream(
-    domain: str, user: str, address: str, timeout_s: float, *, compressed: bool, plain: bool = False
+    domain: str,
+    user: str,
+    address: str,
+    timeout_s: float,
+    *,
+    compressed: bool,
+    transport: Transport = Transport.SSH,
 ) -> Command:
     """Suspend, send the memory into a paused copy on another host, and leave the domain paused here.
 
     When the receiver fails, xl resumes the guest here by itself (lab). `cat`, as a socket cannot be opened by
-    its name. The names are arguments, not shell text. `plain`: not through ssh, see `execution/carrier.py`.
+    its name. The names are arguments, not shell text. `execution/carrier.py` says how it goes past ssh.
     """
     packed, unpacked = (" zstd -1 -q |", "zstd -dqc") if compressed else ("", "cat")
-    begins, carry = ("carrier=$(cat); ", 'python3 -I -c "$carrier"') if plain else ("", _SSH)
+    carrier = _CARRIERS[transport]
+    begins, carry = ("carrier=$(cat); ", 'python3 -I -c "$carrier"') if carrier else ("", _SSH)
     line = (
         f'{begins}xl save -p "$1" /dev/stdout |{packed} {carry} "$2" '
         f"'{unpacked} | xl restore -p /dev/stdin'"
     )
     argv = ("sh", "-c", line, "stream", domain, f"{user}@{address}")
-    return Command(argv, stdin=_CARRIER if plain else "", timeout_s=timeout_s, unit="stream")
+    return Command(argv, stdin=carrier, timeout_s=timeout_s, unit="stream")
 
 
 _SENDER = (_PROGRAMS / "sender.py").read_text(encoding="utf-8")
-_PLAIN_SENDER = _SENDER.replace('CARRIER = ""\n', f"CARRIER = {_CARRIER!r}\n", 1)
 _SUSPENDED = re.compile(r"^suspended for (\d{1,9}\.\d{3}) s$", re.MULTILINE | re.ASCII)
 
 
@@ -232,17 +244,24 @@ Then = tuple[Command, str | None]
 
 
 def migrate(
-    domain: str, user: str, address: str, timeout_s: float, then: Sequence[Then], *, plain: bool = False
+    domain: str,
+    user: str,
+    address: str,
+    timeout_s: float,
+    then: Sequence[Then],
+    *,
+    transport: Transport = Transport.SSH,
 ) -> Command:
     """Send the memory of the running domain, suspend it for the rest, and leave it paused on both hosts.
 
     `then` is run here once all is sent; if it all ends well that is answered for, though the copy's disks are
-    still to be opened. `execution/sender.py` says how, `execution/carrier.py` what is otherwise when it is
-    `plain`. If it fails before all is sent, xl resumes the guest here by itself (lab).
+    still to be opened. `execution/sender.py` says how, `execution/carrier.py` what is otherwise when it
+    does not go by ssh. If it fails before all is sent, xl resumes the guest here by itself (lab).
     """
     told = json.dumps([[command.argv, command.stdin, expected] for command, expected in then])
     argv = ("python3", "-I", "-", domain, f"{user}@{address}")
-    program = (_PLAIN_SENDER if plain else _SENDER).replace('THEN = "[]"\n', f"THEN = {told!r}\n", 1)
+    program = _SENDER.replace('CARRIER = ""\n', f"CARRIER = {_CARRIERS[transport]!r}\n", 1)
+    program = program.replace('THEN = "[]"\n', f"THEN = {told!r}\n", 1)
     return Command(argv, stdin=program, timeout_s=timeout_s, unit="migrate", early=True)
 
 

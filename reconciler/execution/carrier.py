@@ -1,25 +1,34 @@
 #!/usr/bin/python3 -I
-"""Carries what it reads to a command on another host by plain TCP, in place of ssh.
+"""Carries what it reads to a command on another host by TCP, plain or in TLS, in place of ssh.
 
 Runs on the source: `python3 -I -c THIS USER@ADDRESS COMMAND`. Standard library only.
 
 ssh starts the other half on the target and shows what the command says, as ever; only what the command is
 to read goes past it. The other half listens on ADDRESS, at a port that the kernel chooses, for one connection
-that begins with a secret. The secret goes through ssh and is in no argument. What follows it is not
+that begins with a secret. The secret goes through ssh and is in no argument. Plain, what follows it is not
 encrypted, like DRBD's own traffic between the same two addresses.
+
+In TLS the other half makes a key and a certificate for this one connection and sends the certificate through
+ssh: no other is taken, and the secret is said only to who has its key. TLS 1.3, its own choice of cipher.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hmac
 import os
 import secrets
 import shlex
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from typing import IO
+
+TLS = False
+"""Filled in by `xl.stream` and `xl.migrate`."""
 
 SSH = (
     "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=15 -o ServerAliveInterval=15 "
@@ -28,10 +37,28 @@ SSH = (
 SECRET_BYTES = 32
 CONNECT_S = 15.0
 PIECE = 1 << 18
+SILENT_S = 5.0
+"""A stranger who says nothing may take so much of it."""
 PORT = b"listens at port "
 LISTEN = f"""\
-import hmac, os, signal, socket, sys, time
+import base64, hmac, os, signal, socket, ssl, subprocess, sys, threading, time
 until = time.monotonic() + {CONNECT_S}
+def made():
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    words += " -subj /CN=memory -keyout - -out -"
+    done = subprocess.run(words.split(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit("no certificate: " + done.stderr.strip())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    kept = os.memfd_create("key")
+    os.write(kept, done.stdout.encode())
+    context.load_cert_chain("/proc/self/fd/%d" % kept)
+    os.close(kept)
+    begins, ends = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    found = done.stdout[done.stdout.index(begins):done.stdout.index(ends)] + ends + chr(10)
+    return context, base64.b64encode(ssl.PEM_cert_to_DER_cert(found)).decode()
 def take(source):
     got = b""
     while len(got) < {SECRET_BYTES} and time.monotonic() < until:
@@ -43,13 +70,16 @@ def take(source):
 secret = take(sys.stdin.buffer.raw.read)
 if len(secret) < {SECRET_BYTES}:
     sys.exit("no secret came")
+context, certificate = made() if sys.argv[3] == "tls" else (None, "")
 listener = socket.create_server((sys.argv[1], 0))
-print("{PORT.decode()}%d" % listener.getsockname()[1], file=sys.stderr, flush=True)
+print("{PORT.decode()}%d %s" % (listener.getsockname()[1], certificate), file=sys.stderr, flush=True)
 while time.monotonic() < until:
     listener.settimeout(max(0.001, until - time.monotonic()))
     peer = listener.accept()[0]
-    peer.settimeout(1)
+    peer.settimeout({SILENT_S} if context else 1)
     try:
+        if context:
+            peer = context.wrap_socket(peer, server_side=True)
         if hmac.compare_digest(take(peer.recv), secret):
             break
     except OSError:
@@ -63,38 +93,72 @@ peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
 peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-os.dup2(peer.fileno(), 0)
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-os.execvp("sh", ["sh", "-c", sys.argv[2]])
+if not context:
+    os.dup2(peer.fileno(), 0)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.execvp("sh", ["sh", "-c", sys.argv[2]])
+child = subprocess.Popen(["sh", "-c", sys.argv[2]], stdin=subprocess.PIPE)
+def feed():
+    try:
+        while piece := peer.recv({PIECE}):
+            child.stdin.write(piece)
+            child.stdin.flush()
+    except OSError as error:
+        print("TLS: %s" % error, file=sys.stderr)
+    try:
+        child.stdin.close()
+    except OSError:
+        pass
+threading.Thread(target=feed, daemon=True).start()
+os._exit(child.wait())
 """
 
 
 def far(destination: str, command: str) -> list[str]:
     """ssh with the other half."""
-    address = destination.rpartition("@")[2]
-    return [*SSH.split(), destination, shlex.join(["python3", "-I", "-c", LISTEN, address, command])]
+    address, way = destination.rpartition("@")[2], "tls" if TLS else "plain"
+    return [*SSH.split(), destination, shlex.join(["python3", "-I", "-c", LISTEN, address, command, way])]
 
 
-def port_of(said: IO[bytes]) -> int | None:
-    """Where the other half listens; None when it ends without saying so. ssh may speak first."""
+def port_of(said: IO[bytes]) -> tuple[int, bytes] | None:
+    """Where the other half listens, and its certificate, in DER, if it has one.
+
+    None when it ends without saying so. ssh may speak first.
+    """
     for line in said:
         if line.startswith(PORT):
-            return int(line.removeprefix(PORT))
+            port, _, certificate = line.removeprefix(PORT).partition(b" ")
+            return int(port), base64.b64decode(certificate.strip())
         os.write(2, line)
     return None
 
 
-def pump(destination: str, port: int, secret: bytes) -> None:
+def wrapped(peer: socket.socket, certificate: bytes) -> ssl.SSLSocket:
+    """In TLS, with whoever has the key of this certificate; its dates and names say nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    secured = context.wrap_socket(peer)
+    if not hmac.compare_digest(secured.getpeercert(binary_form=True) or b"", certificate):
+        raise ssl.SSLError("another certificate than the one that came through ssh")
+    return secured
+
+
+def pump(destination: str, port: int, certificate: bytes, secret: bytes) -> None:
     """All that comes, then its end. A connection that fails ends the command, and with it this program."""
     try:
-        with socket.create_connection((destination.rpartition("@")[2], port), timeout=CONNECT_S) as peer:
+        with contextlib.ExitStack() as open_sockets:
+            address = (destination.rpartition("@")[2], port)
+            peer = open_sockets.enter_context(socket.create_connection(address, timeout=CONNECT_S))
+            if TLS:
+                peer = open_sockets.enter_context(wrapped(peer, certificate))
             # A command that reads nothing for long is waited for; a host that is dead is for ssh to notice.
             peer.settimeout(None)
             peer.sendall(secret)
             while piece := os.read(0, PIECE):
                 peer.sendall(piece)
     except OSError as error:
-        os.write(2, f"plain TCP to {destination}: {error}\n".encode())
+        os.write(2, f"{'TLS' if TLS else 'plain TCP'} to {destination}: {error}\n".encode())
 
 
 def show(said: IO[bytes]) -> None:
@@ -111,9 +175,9 @@ def carry(destination: str, command: str) -> int:
     with contextlib.suppress(BrokenPipeError):  # ssh has ended, and says why
         other.stdin.write(secret)
         other.stdin.flush()
-    port = port_of(other.stderr)
-    if port is not None:
-        threading.Thread(target=pump, args=(destination, port, secret), daemon=True).start()
+    found = port_of(other.stderr)
+    if found is not None:
+        threading.Thread(target=pump, args=(destination, *found, secret), daemon=True).start()
         show(other.stderr)
     return other.wait()
 

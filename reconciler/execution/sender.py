@@ -62,7 +62,7 @@ SSH = (
     "-c aes128-gcm@openssh.com,aes128-ctr"
 )
 CARRIER = ""
-"""The text of `carrier.py` where memory is to go by plain TCP; filled in by `xl.migrate`."""
+"""The text of `carrier.py` where memory is to go past ssh; filled in by `xl.migrate`."""
 THEN = "[]"
 """JSON: for each command its argv, its input, and what it must say, null if that does not matter; filled in
 by `xl.migrate`."""

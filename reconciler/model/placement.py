@@ -33,9 +33,11 @@ class Compression(enum.Enum):
 
 
 class Transport(enum.Enum):
-    """What carries memory to the target live and by stream: ssh, or TCP between the replication addresses."""
+    """What carries memory to the target live and by stream: ssh, or TCP between the replication addresses,
+    plain or in TLS."""
 
     SSH = "ssh"
+    TLS = "tls"
     TCP = "tcp"
 
 

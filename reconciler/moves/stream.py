@@ -19,7 +19,7 @@ from reconciler.commands import dm, drbd, files, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainSeen, DomainState, Role, View
 from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
-from reconciler.model.placement import Compression, Transport
+from reconciler.model.placement import Compression
 from reconciler.moves import guards, look, pivot
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 
@@ -157,7 +157,7 @@ class Stream(Step):
             target.replication_address,
             limit_s,
             compressed=policy.compression is Compression.ZSTD,
-            plain=policy.transport is Transport.TCP,
+            transport=policy.transport,
         )
         return (Action(Side.SOURCE, (send,)),)
 
@@ -201,9 +201,10 @@ class Live(Stream):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         target, limit_s = order.target, self.deadline_s(order)
-        plain = order.policy.transport is Transport.TCP
-        then = at_rest(order)
-        send = xl.migrate(order.domain, target.user, target.replication_address, limit_s, then, plain=plain)
+        then, transport = at_rest(order), order.policy.transport
+        send = xl.migrate(
+            order.domain, target.user, target.replication_address, limit_s, then, transport=transport
+        )
         return (Action(Side.SOURCE, (send,)),)
 
 

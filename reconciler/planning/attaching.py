@@ -93,6 +93,9 @@ def choose(policy: Policy, found: Found, disks: Sequence[MoveDisk], source: View
     if cutover is Cutover.STREAM and policy.compression is Compression.ZSTD:
         without = [view.host for view in (source, target) if "zstd" not in view.get(files.PROGRAMS)]
         problems += [f"policy wants compression: zstd, but {host} has no /usr/bin/zstd" for host in without]
-    if cutover is Cutover.STORE and policy.transport is Transport.TCP:
+    if cutover is not Cutover.STORE and policy.transport is Transport.TLS:
+        lacks = "openssl" not in target.get(files.PROGRAMS)
+        problems += [f"policy wants transport: tls, but {target.host} has no /usr/bin/openssl"] * lacks
+    if cutover is Cutover.STORE and policy.transport is not Transport.SSH:
         remarks.append("its memory goes by ssh, as it is sent as a file")
     return Ways(attach, cutover, tuple(problems), tuple(remarks))

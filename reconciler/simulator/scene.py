@@ -21,7 +21,8 @@ def site(hosts: int = 2, seed: int = 0, beat_s: float = 0.1) -> World:
         for file in ("vmlinuz", "initrd.img"):
             host.files.nodes[f"/srv/guest/{file}"] = File(thing="boot file", bulk=8 * MIB)
         host.files.nodes["/usr/bin"] = Directory()
-        host.files.nodes["/usr/bin/zstd"] = File("a program")
+        for program in ("openssl", "zstd"):
+            host.files.nodes[f"/usr/bin/{program}"] = File("a program")
     return world
 
 

@@ -50,8 +50,8 @@ def test_programs() -> None:
         "/usr/bin",
         "-maxdepth",
         "1",
-        "-name",
-        "zstd",
+        "-regex",
+        r"/usr/bin/\(openssl\|zstd\)",
         "-printf",
         "%f\\t%l\\n",
     )

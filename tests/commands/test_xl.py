@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from reconciler.commands import xl
@@ -9,6 +11,7 @@ from reconciler.errors import ParseError
 from reconciler.execution import sender
 from reconciler.model.command import Answer
 from reconciler.model.facts import DiskSeen, DomainState
+from reconciler.model.placement import Transport
 from tests.commands.captured import answer, cuts, names
 
 LISTS = names("xl-4.17-list")
@@ -203,11 +206,15 @@ def test_memory_is_sent_straight_to_another_host(compressed: bool, here: str, th
     )
     assert stream.argv == ("sh", "-c", line, "stream", "web1", "root@10.0.0.2")
     assert (stream.timeout_s, stream.unit, stream.stdin) == (3900, "stream", "")
-    plain = xl.stream("web1", "root", "10.0.0.2", 3900, compressed=compressed, plain=True)
+    plain, secured = (
+        xl.stream("web1", "root", "10.0.0.2", 3900, compressed=compressed, transport=way)
+        for way in (Transport.TCP, Transport.TLS)
+    )
     line = (
         f'carrier=$(cat); xl save -p "$1" /dev/stdout |{here} python3 -I -c "$carrier" '
         f"\"$2\" '{there} | xl restore -p /dev/stdin'"
     )
     assert plain.argv == ("sh", "-c", line, "stream", "web1", "root@10.0.0.2")
     assert (plain.timeout_s, plain.unit) == (3900, "stream")
-    assert "plain TCP" in plain.stdin
+    assert "\nTLS = False\n" in plain.stdin
+    assert secured == replace(plain, stdin=plain.stdin.replace("TLS = False", "TLS = True"))

@@ -1,4 +1,4 @@
-"""Memory by plain TCP: the program in place of ssh, with an `ssh` that runs the command here."""
+"""Memory by TCP, plain and in TLS: the program in place of ssh, with an `ssh` that runs the command here."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import os
 import random
 import socket
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 
 from reconciler.commands import xl
 from reconciler.execution import carrier
+from reconciler.model.placement import Transport
 
 SSH = """#!/bin/sh
 echo "A banner of the site" >&2
@@ -23,6 +26,8 @@ for word; do last=$word; done
 exec sh -c "$last"
 """
 PROGRAM = Path(carrier.__file__).read_text()
+SECURED = PROGRAM.replace("TLS = False\n", "TLS = True\n", 1)
+BOTH = pytest.mark.parametrize("program", [PROGRAM, SECURED], ids=["plain", "tls"])
 
 
 @pytest.fixture
@@ -33,23 +38,25 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def carry(
-    env: dict[str, str], command: str, memory: bytes, address: str = "127.0.0.1"
+    env: dict[str, str], command: str, memory: bytes, address: str = "127.0.0.1", program: str = PROGRAM
 ) -> subprocess.CompletedProcess[bytes]:
-    argv = [sys.executable, "-I", "-c", PROGRAM, f"root@{address}", command]
+    argv = [sys.executable, "-I", "-c", program, f"root@{address}", command]
     return subprocess.run(argv, input=memory, capture_output=True, timeout=60, env=env)
 
 
-def test_what_goes_in_comes_out_there(env: dict[str, str]) -> None:
+@BOTH
+def test_what_goes_in_comes_out_there(env: dict[str, str], program: str) -> None:
     memory = random.Random(1).randbytes(5_000_001)
-    done = carry(env, "cat; echo done >&2; exit 3", memory)
+    done = carry(env, "cat; echo done >&2; exit 3", memory, program=program)
     assert done.returncode == 3
     assert done.stdout == memory
     assert done.stderr == b"A banner of the site\ndone\n"
 
 
-def test_a_command_that_ends_early_ends_it(env: dict[str, str]) -> None:
+@BOTH
+def test_a_command_that_ends_early_ends_it(env: dict[str, str], program: str) -> None:
     """As with ssh, though more would come."""
-    argv = [sys.executable, "-I", "-c", PROGRAM, "root@127.0.0.1", "head -c 4"]
+    argv = [sys.executable, "-I", "-c", program, "root@127.0.0.1", "head -c 4"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as running:
         assert running.stdin is not None and running.stdout is not None
         running.stdin.write(b"memory")
@@ -58,28 +65,37 @@ def test_a_command_that_ends_early_ends_it(env: dict[str, str]) -> None:
         assert running.wait(timeout=30) == 0
 
 
-def test_a_host_that_cannot_be_reached(env: dict[str, str]) -> None:
-    done = carry({**env, "FAKE": "no-host"}, "cat", b"memory")
+@BOTH
+def test_a_host_that_cannot_be_reached(env: dict[str, str], program: str) -> None:
+    done = carry({**env, "FAKE": "no-host"}, "cat", b"memory", program=program)
     assert (done.returncode, done.stdout) == (255, b"")
     assert done.stderr == b"A banner of the site\nssh: no route\n"
 
 
-def test_an_address_that_is_not_the_other_hosts(env: dict[str, str]) -> None:
-    done = carry(env, "cat", b"memory", address="192.0.2.1")
+@BOTH
+def test_an_address_that_is_not_the_other_hosts(env: dict[str, str], program: str) -> None:
+    done = carry(env, "cat", b"memory", address="192.0.2.1", program=program)
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"Cannot assign requested address" in done.stderr
 
 
-def listening(secret: bytes) -> tuple[subprocess.Popen[bytes], int]:
-    argv = [sys.executable, "-I", "-c", carrier.LISTEN, "127.0.0.1", "cat"]
+def started(secret: bytes, way: str = "plain") -> tuple[subprocess.Popen[bytes], int, bytes]:
+    """The other half, where it listens, and its certificate."""
+    argv = [sys.executable, "-I", "-c", carrier.LISTEN, "127.0.0.1", "cat", way]
     pipe = subprocess.PIPE
     other = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe)
     assert other.stdin is not None and other.stderr is not None
     other.stdin.write(secret)
     other.stdin.close()
     other.stdin = None
-    port = carrier.port_of(other.stderr)
-    assert port is not None
+    found = carrier.port_of(other.stderr)
+    assert found is not None
+    return other, *found
+
+
+def listening(secret: bytes) -> tuple[subprocess.Popen[bytes], int]:
+    other, port, certificate = started(secret)
+    assert certificate == b""
     return other, port
 
 
@@ -126,14 +142,15 @@ def test_strangers_do_not_keep_it_waiting(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_without_a_secret_nobody_is_heard() -> None:
     """The source has gone before it said one."""
-    argv = [sys.executable, "-I", "-c", carrier.LISTEN, "127.0.0.1", "cat"]
+    argv = [sys.executable, "-I", "-c", carrier.LISTEN, "127.0.0.1", "cat", "plain"]
     done = subprocess.run(argv, input=b"short", capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"no secret came\n")
 
 
-def test_a_command_that_reads_nothing_for_long_is_waited_for(env: dict[str, str]) -> None:
+@BOTH
+def test_a_command_that_reads_nothing_for_long_is_waited_for(env: dict[str, str], program: str) -> None:
     memory = random.Random(2).randbytes(30_000_000)
-    done = carry(env, "sleep 3; cat", memory)
+    done = carry(env, "sleep 3; cat", memory, program=program)
     assert (done.returncode, done.stdout == memory) == (0, True)
     assert "TCP_USER_TIMEOUT" not in PROGRAM, "Linux counts a reader that waits as silence (tcp(7))"
 
@@ -149,15 +166,99 @@ def test_what_ssh_says_is_shown_though_it_ends_at_once(env: dict[str, str], tmp_
     assert (done.returncode, done.stderr) == (255, b"no route to host\n")
 
 
-def test_a_stream_by_it(env: dict[str, str], tmp_path: Path) -> None:
+SECRET = b"s" * carrier.SECRET_BYTES
+
+
+def test_in_tls_strangers_learn_nothing() -> None:
+    """Neither who does not speak TLS, nor who speaks it without the secret; the right one comes last."""
+    other, port, certificate = started(SECRET, "tls")
+    assert certificate
+    with socket.create_connection(("127.0.0.1", port)) as plain:
+        plain.sendall(SECRET + b"memory")
+        plain.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            while plain.recv(1000):
+                pass
+    with (
+        socket.create_connection(("127.0.0.1", port)) as peer,
+        carrier.wrapped(peer, certificate) as stranger,
+    ):
+        stranger.sendall(b"x" * carrier.SECRET_BYTES)
+        with contextlib.suppress(OSError):
+            assert stranger.recv(1) == b""
+    with socket.create_connection(("127.0.0.1", port)) as peer, carrier.wrapped(peer, certificate) as right:
+        right.sendall(SECRET + b"memory")
+    assert other.communicate(timeout=30)[0] == b"memory"
+    assert other.returncode == 0
+
+
+def test_in_tls_another_certificate_is_not_taken() -> None:
+    """Somebody in between has made one of his own: he is told no secret."""
+    _, certificate = (other := started(SECRET, "tls"))[1:]
+    between = started(SECRET, "tls")
+    with (
+        socket.create_connection(("127.0.0.1", between[1])) as peer,
+        pytest.raises(ssl.SSLError, match="another certificate"),
+    ):
+        carrier.wrapped(peer, certificate)
+    for each in (other, between):
+        each[0].kill()
+        each[0].communicate()
+
+
+def test_in_tls_a_certificate_serves_once() -> None:
+    two = [started(SECRET, "tls") for _ in range(2)]
+    assert two[0][2] != two[1][2]
+    for each in two:
+        each[0].kill()
+        each[0].communicate()
+
+
+def test_in_tls_what_is_sent_cannot_be_read_on_the_way() -> None:
+    """A relay in between sees neither the secret nor the memory, and not a version before 1.3."""
+    other, port, certificate = started(SECRET, "tls")
+    seen, relay = [], socket.create_server(("127.0.0.1", 0))
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        while piece := source.recv(65536):
+            seen.append(piece)
+            sink.sendall(piece)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+
+    with socket.create_connection(relay.getsockname()) as near:
+        middle = relay.accept()[0]
+        far = socket.create_connection(("127.0.0.1", port))
+        for pair in ((middle, far), (far, middle)):
+            threading.Thread(target=pass_on, args=pair, daemon=True).start()
+        with carrier.wrapped(near, certificate) as right:
+            assert right.version() == "TLSv1.3"
+            right.sendall(SECRET + b"the memory of a guest")
+    assert other.communicate(timeout=30)[0] == b"the memory of a guest"
+    assert len(b"".join(seen)) > 500
+    assert SECRET not in b"".join(seen) and b"the memory" not in b"".join(seen)
+    for each in (relay, middle, far):
+        each.close()
+
+
+def test_in_tls_without_openssl(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "openssl").write_text("#!/bin/sh\necho no entropy >&2\nexit 1\n")
+    (tmp_path / "openssl").chmod(0o755)
+    done = carry(env, "cat", b"memory", program=SECURED)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"no certificate: no entropy" in done.stderr
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
+def test_a_stream_by_it(env: dict[str, str], tmp_path: Path, transport: Transport) -> None:
     """The whole line, with an `xl` that sends and takes a text."""
     (tmp_path / "xl").write_text(
         '#!/bin/sh\n[ "$1" = save ] && { echo "memory of $3"; exit; }\ncat "$3" > "$TAKEN"\n'
     )
     (tmp_path / "xl").chmod(0o755)
     taken = tmp_path / "taken"
-    stream = xl.stream("web1", "root", "127.0.0.1", 60, compressed=False, plain=True)
-    assert stream.stdin == PROGRAM
+    stream = xl.stream("web1", "root", "127.0.0.1", 60, compressed=False, transport=transport)
+    assert stream.stdin == (PROGRAM if transport is Transport.TCP else SECURED)
     env["TAKEN"] = str(taken)
     done = subprocess.run(
         stream.argv, input=stream.stdin, text=True, capture_output=True, timeout=60, env=env

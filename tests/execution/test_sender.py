@@ -13,6 +13,7 @@ import pytest
 from reconciler.commands import xl
 from reconciler.execution import carrier, guard, sender
 from reconciler.model.command import Command
+from reconciler.model.placement import Transport
 
 SSH = """#!/bin/sh
 for word; do last=$word; done
@@ -76,7 +77,12 @@ STOPPED = ("migrate web1", "migrate-receive", "pause web1")
 
 
 def start(
-    folder: Path, fake: str, then: str = "echo stopped >>$LOG", *, plain: bool = False, limit: str = ""
+    folder: Path,
+    fake: str,
+    then: str = "echo stopped >>$LOG",
+    *,
+    transport: Transport = Transport.SSH,
+    limit: str = "",
 ) -> tuple[subprocess.Popen[str], Path, int]:
     """The program at work, what the two `xl` do, and where it says that its answer is known."""
     for name, text in (("xl", XL), ("ssh", SSH)):
@@ -88,7 +94,7 @@ def start(
         (Command(("sh", "-c", "cat"), stdin="on it\n"), "on it\n"),
         (Command(("sh", "-c", then)), None),
     ]
-    command = xl.migrate("web1", "root", "127.0.0.1", 60, commands, plain=plain)
+    command = xl.migrate("web1", "root", "127.0.0.1", 60, commands, transport=transport)
     early, says = os.pipe()
     env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "FAKE": fake, "LOG": str(log)}
     assert sender.ANSWER == guard.EARLY
@@ -123,17 +129,17 @@ class Done:
     early: bool
 
 
-def send(folder: Path, fake: str, *given: str, plain: bool = False, limit: str = "") -> Done:
-    process, log, early = start(folder, fake, *given, plain=plain, limit=limit)
+def send(folder: Path, fake: str, *given: str, transport: Transport = Transport.SSH, limit: str = "") -> Done:
+    process, log, early = start(folder, fake, *given, transport=transport, limit=limit)
     out, err = process.communicate(timeout=60)
     answered = os.read(early, 2) == b"!"
     os.close(early)
     return Done(process.returncode, out, err, log.read_text().splitlines(), answered)
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_both_copies_are_left_paused(tmp_path: Path, plain: bool) -> None:
-    done = send(tmp_path, "", plain=plain)
+@pytest.mark.parametrize("transport", list(Transport))
+def test_both_copies_are_left_paused(tmp_path: Path, transport: Transport) -> None:
+    done = send(tmp_path, "", transport=transport)
     assert (done.status, done.early) == (0, True), done.stderr
     seconds = xl.suspended_s(done.stdout)
     assert seconds is not None and 0.3 <= seconds < 30
@@ -156,7 +162,7 @@ def test_it_answers_once_nobody_writes_here_though_the_copy_has_no_disks_yet(tmp
     assert log.read_text().splitlines()[-1] == "rename web1--incoming web1"
 
 
-@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("transport", list(Transport))
 @pytest.mark.parametrize(
     ("fake", "expected"),
     [
@@ -165,17 +171,17 @@ def test_it_answers_once_nobody_writes_here_though_the_copy_has_no_disks_yet(tmp
     ],
 )
 def test_a_failure_before_all_is_sent_lets_the_domain_run_on(
-    tmp_path: Path, fake: str, expected: list[str], plain: bool
+    tmp_path: Path, fake: str, expected: list[str], transport: Transport
 ) -> None:
-    done = send(tmp_path, fake, plain=plain)
+    done = send(tmp_path, fake, transport=transport)
     assert (done.status, done.stdout, done.early) == (1, "", False)
     assert done.log == expected
     assert "resuming at sender" in done.stderr
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_a_pause_that_fails_lets_the_domain_run_on(tmp_path: Path, plain: bool) -> None:
-    done = send(tmp_path, "pause", plain=plain)
+@pytest.mark.parametrize("transport", list(Transport))
+def test_a_pause_that_fails_lets_the_domain_run_on(tmp_path: Path, transport: Transport) -> None:
+    done = send(tmp_path, "pause", transport=transport)
     assert (done.status, done.stdout, done.early) == (1, "", False)
     assert done.log[:3] == list(STOPPED)
     assert "resumed" in done.log

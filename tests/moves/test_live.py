@@ -65,7 +65,7 @@ def test_the_memory_goes_while_the_domain_runs() -> None:
     assert "xl migrate-receive" in command.stdin
     plain = replace(LIVE, policy=replace(LIVE.policy, transport=Transport.TCP))
     ((_, by_tcp),) = steps.acts(AT, FROM, TO, plain)
-    assert by_tcp == xl.migrate("web1", "root", "10.99.0.2", 3900, then, plain=True)
+    assert by_tcp == xl.migrate("web1", "root", "10.99.0.2", 3900, then, transport=Transport.TCP)
     assert by_tcp.argv == command.argv
     assert command.stdin != by_tcp.stdin
     policy = replace(LIVE.policy, suspend_timeout_s=7, ship_timeout_s=11)

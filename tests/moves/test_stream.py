@@ -424,7 +424,7 @@ def test_the_memory_goes_straight_into_a_paused_copy() -> None:
     assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=True)
     order = replace(STREAM, policy=replace(STREAM.policy, transport=Transport.TCP))
     ((_, command),) = steps.acts(AT, FROM, TO, order)
-    assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=False, plain=True)
+    assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=False, transport=Transport.TCP)
     order = replace(STREAM, policy=replace(STREAM.policy, suspend_timeout_s=7))
     assert steps.step("cutover-stream", order).deadline_s(order) == 7 + order.policy.ship_timeout_s
 

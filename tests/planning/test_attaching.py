@@ -258,8 +258,18 @@ def test_what_is_sent_live_is_not_compressed() -> None:
     assert found == Ways(PIVOT, LIVE, (told,), ())
 
 
-def test_what_goes_as_a_file_goes_by_ssh() -> None:
-    found = choose(Policy(cutover=STORE, transport=Transport.TCP), FOUND, ALL, *hosts("", ""))
+@pytest.mark.parametrize("cutover", list(Cutover))
+def test_for_tls_the_target_needs_what_makes_certificates(cutover: Cutover) -> None:
+    wanted, (source, target) = Policy(cutover=cutover, transport=Transport.TLS), hosts("", "")
+    told = "policy wants transport: tls, but xen2 has no /usr/bin/openssl"
+    assert choose(wanted, FOUND, ALL, source, target).problems == (() if cutover is STORE else (told,))
+    able = changed(target, files.PROGRAMS, frozenset({"openssl"}))
+    assert choose(wanted, FOUND, ALL, source, able).problems == ()
+
+
+@pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
+def test_what_goes_as_a_file_goes_by_ssh(transport: Transport) -> None:
+    found = choose(Policy(cutover=STORE, transport=transport), FOUND, ALL, *hosts("", ""))
     assert found == Ways(PIVOT, STORE, (), ("its memory goes by ssh, as it is sent as a file",))
     for cutover in (LIVE, STREAM):
         wanted = Policy(cutover=cutover, transport=Transport.TCP)
@@ -269,7 +279,7 @@ def test_what_goes_as_a_file_goes_by_ssh() -> None:
 def test_hosts_that_do_not_tell_their_programs() -> None:
     unread = changed(running(), files.PROGRAMS, Unknown("cut"))
     item = one(situation(unread, wanted=(Domain("web1", "xen2", policy=BY_ZSTD),)))
-    why = "xen1: the programs for compression is not known: cut"
+    why = "xen1: the programs that memory goes through is not known: cut"
     assert (item.kind, item.why) == (ItemKind.UNKNOWN, why)
     assert one(situation(unread)).kind is ItemKind.MOVE, "nobody has asked for it"
 

@@ -1,9 +1,10 @@
-"""`find` as the survey uses it: depth limits, -type, -name and -printf."""
+"""`find` as the survey uses it: depth limits, -type, -name, -regex and -printf."""
 
 from __future__ import annotations
 
 import fnmatch
 import posixpath
+import re
 from typing import TYPE_CHECKING
 
 from reconciler.simulator.filesystem import ENOENT, Directory, FileError, Files, Link, Node
@@ -12,6 +13,7 @@ from reconciler.simulator.process import Fail, Result, takes
 if TYPE_CHECKING:
     from reconciler.simulator.host import SimHost
 
+TESTS = ("-maxdepth", "-mindepth", "-type", "-name", "-regex", "-printf")
 LETTER = {"File": "f", "Link": "l", "Directory": "d"}
 
 
@@ -24,7 +26,7 @@ def find(host: SimHost, args: list[str], stdin: str) -> Result:
     tests: dict[str, str] = {}
     while rest:
         test = rest.pop(0)
-        if test not in ("-maxdepth", "-mindepth", "-type", "-name", "-printf") or not rest:
+        if test not in TESTS or not rest:
             raise Fail(1, f"find: unknown predicate `{test}'")
         tests[test] = rest.pop(0)
     out = err = ""
@@ -50,7 +52,11 @@ def walk(files: Files, path: str, node: Node, depth: int, tests: dict[str, str])
 def matches(path: str, node: Node, tests: dict[str, str]) -> bool:
     kind = LETTER[type(node).__name__]
     name = posixpath.basename(path)
-    return kind == tests.get("-type", kind) and fnmatch.fnmatchcase(name, tests.get("-name", "*"))
+    regex = re.sub(
+        r"\\([(|)])", r"\1", tests.get("-regex", ".*")
+    )  # Emacs' groups, of which nothing else is used
+    named = fnmatch.fnmatchcase(name, tests.get("-name", "*")) and re.fullmatch(regex, path)
+    return kind == tests.get("-type", kind) and bool(named)
 
 
 def final(files: Files, path: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 
 from reconciler.model.move import Status
@@ -61,7 +62,7 @@ def judge(drive: Drive, end: str, fault: Fault) -> list[str]:
         try:
             found = test()
         except (AssertionError, LabError) as error:
-            found = str(error)[:300] or "no"
+            found = str(error)[:300] or traceback.extract_tb(error.__traceback__)[-1].line
         if found:
             problems.append(f"{what}: {found}")
 
