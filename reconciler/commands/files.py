@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reconciler.commands import read
 from reconciler.errors import ParseError
 from reconciler.model.command import Answer, Command, whole_lines
-from reconciler.model.facts import Query
+from reconciler.model.facts import Query, View
 
 STATE = "/var/lib/xen-reconciler"
 LINKS_DIR = "/etc/xen/disks"
@@ -121,8 +121,8 @@ def parse_line(answer: Answer) -> str:
     return answer.stdout.strip()
 
 
-def _find(folder: str, *rest: str) -> Command:
-    return Command(("find", folder, *rest))
+def _find(*words: str) -> Command:
+    return Command(("find", *words))
 
 
 BOOT_ID: Query[str] = Query("the boot id", Command(("cat", "/proc/sys/kernel/random/boot_id")), parse_line)
@@ -150,6 +150,12 @@ RESOURCE_FILES: Query[Mapping[str, int]] = Query(
     _find("/etc/drbd.d", "-maxdepth", "1", "-name", "xr-*.res", "-printf", r"%p\t%s\n"),
     parse_sizes,
 )
+UNFINISHED: Query[Mapping[str, int]] = Query(
+    "the files that were not finished",
+    _find("/etc/xen", "/etc/drbd.d", "-maxdepth", "2", "-name", "*.new", "-printf", r"%p\t%s\n"),
+    parse_sizes,
+)
+"""What `write` and `link` leave when they are cut short, or the disk is full."""
 EPOCHS: Query[Mapping[str, int]] = Query(
     "the epochs", Command(("grep", "-rs", "", f"{STATE}/epochs")), parse_epochs
 )
@@ -202,6 +208,12 @@ def link(path: str, target: str) -> tuple[Command, ...]:
         Command(("ln", "-sfn", target, f"{path}.new")),
         Command(("mv", "-T", f"{path}.new", path)),
     )
+
+
+def unfinished(view: View, *paths: str) -> tuple[str, ...]:
+    """What is left of writing these files, or of pointing these symlinks somewhere."""
+    found = view.get(UNFINISHED)
+    return tuple(f"{path}.new" for path in paths if f"{path}.new" in found)
 
 
 def start_with_host(path: str, target: str) -> tuple[Command, ...]:

@@ -8,7 +8,7 @@ from reconciler.model.facts import DiskState, DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look, pivot
 from reconciler.moves.attach import ATTACH_SUSPEND
-from reconciler.moves.common import flip_commands, remove_images, resource_path, start_afresh
+from reconciler.moves.common import flip_commands, remove_images, resource_path, start_afresh, unfinished
 from reconciler.moves.cutover import COPIES
 from reconciler.moves.home import (
     HOME_LOOKS,
@@ -219,7 +219,14 @@ class SourceLeftovers(Step):
     phase = Phase.BACK
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        asked = (*SOURCE_LOOKS, *HOME_LOOKS, lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES)
+        asked = (
+            *SOURCE_LOOKS,
+            *HOME_LOOKS,
+            lvm.VOLUMES,
+            files.RESOURCE_FILES,
+            files.UNFINISHED,
+            drbd.RESOURCES,
+        )
         return {Side.SOURCE: (*asked, dm.TABLES) if order.pivots else asked}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
@@ -239,6 +246,8 @@ class SourceLeftovers(Step):
                     commands.append(lvm.remove(disk.source_group, disk.metadata))
             if resource_path(order) in view.get(files.RESOURCE_FILES):
                 commands += [files.remove(resource_path(order)), files.sync_folder(drbd.FOLDER)]
+        if drop := unfinished(order, view):
+            commands.append(files.remove(*drop))
         return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:

@@ -7,7 +7,7 @@ from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look, stream
-from reconciler.moves.common import remove_images, resource_path
+from reconciler.moves.common import remove_images, resource_path, unfinished
 from reconciler.moves.cutover import COPIES, GO
 from reconciler.moves.fence import ran_there
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, in_doubt, wrong
@@ -78,6 +78,7 @@ class TargetCleaned(Step):
             files.LINKS,
             files.IMAGES,
             files.RESOURCE_FILES,
+            files.UNFINISHED,
             files.text_of(order.config_path),
         )
         return {Side.TARGET: (*asked, dm.TABLES) if order.streams else asked}
@@ -96,7 +97,7 @@ class TargetCleaned(Step):
             drop.append(order.config_path)
         if resource_path(order) in view.get(files.RESOURCE_FILES):
             drop.append(resource_path(order))
-        if drop:
+        if drop := [*drop, *unfinished(order, view)]:
             commands += [files.remove(*drop), files.sync_folder("/etc/xen")]
         folder = look.images_folder(order) + "/"
         if any(path.startswith(folder) for path in view.get(files.IMAGES)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DomainState
+from reconciler.model.facts import DomainState, View
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
@@ -31,6 +31,12 @@ def resource_text(order: Order) -> str:
 
 def resource_path(order: Order) -> str:
     return f"/etc/drbd.d/{order.resource}.res"
+
+
+def unfinished(order: Order, view: View) -> tuple[str, ...]:
+    """What is left of files and symlinks of the domain that a step was to write."""
+    links = (disk.link for disk in order.disks)
+    return files.unfinished(view, resource_path(order), order.config_path, *links)
 
 
 def start_afresh(order: Order) -> tuple[Command, ...]:

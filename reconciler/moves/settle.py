@@ -7,7 +7,7 @@ from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look, pivot
-from reconciler.moves.common import DropFolder, resource_path, start_afresh
+from reconciler.moves.common import DropFolder, resource_path, start_afresh, unfinished
 from reconciler.moves.cutover import target_devices
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
 from reconciler.moves.stream import SourceDestroyed, remove_lower
@@ -129,7 +129,13 @@ class SourceLinksRemoved(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {
-            Side.SOURCE: (files.LINKS, files.CONFIG_FILES, files.RESOURCE_FILES, xl.DOMAINS),
+            Side.SOURCE: (
+                files.LINKS,
+                files.CONFIG_FILES,
+                files.RESOURCE_FILES,
+                files.UNFINISHED,
+                xl.DOMAINS,
+            ),
             Side.TARGET: RUNNING_LOOKS,
         }
 
@@ -141,13 +147,20 @@ class SourceLinksRemoved(Step):
             or order.config_path in found.configs
             or order.auto_path in found.autostart
             or resource_path(order) in view.get(files.RESOURCE_FILES)
+            or bool(unfinished(order, view))
         )
         return (not_settled(order, views) or READY) if left else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         links = tuple(disk.link for disk in order.disks)
         commands = (
-            files.remove(order.auto_path, *links, order.config_path, resource_path(order)),
+            files.remove(
+                order.auto_path,
+                *links,
+                order.config_path,
+                resource_path(order),
+                *unfinished(order, views.source),
+            ),
             files.sync_folder("/etc/xen"),
         )
         return (Action(Side.SOURCE, commands),)
@@ -200,7 +213,8 @@ class TargetLeftovers(Step):
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         tables = (dm.TABLES,) if order.streams else ()
-        return {Side.TARGET: (lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES, *tables)}
+        asked = (lvm.VOLUMES, files.RESOURCE_FILES, files.UNFINISHED, drbd.RESOURCES)
+        return {Side.TARGET: (*asked, *tables)}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
         lower = remove_lower(order, views.target) if order.streams else ()
@@ -212,8 +226,11 @@ class TargetLeftovers(Step):
             data = look.volume(views.target, group, disk.volume)
             if data is not None and order.tag in data.tags:
                 commands.append(lvm.drop_tag(group, disk.volume, order.tag))
+        drop = unfinished(order, views.target)
         if resource_path(order) in views.target.get(files.RESOURCE_FILES):
-            commands += [files.remove(resource_path(order)), files.sync_folder(drbd.FOLDER)]
+            drop = (resource_path(order), *drop)
+        if drop:
+            commands += [files.remove(*drop), files.sync_folder(drbd.FOLDER)]
         return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:

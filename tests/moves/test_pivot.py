@@ -164,6 +164,7 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
             files.IMAGES,
             lvm.VOLUMES,
             files.RESOURCE_FILES,
+            files.UNFINISHED,
             drbd.RESOURCES,
             dm.TABLES,
         }

@@ -223,7 +223,15 @@ def test_the_steps_that_only_a_stream_has() -> None:
 
 TRIED = ("target-drbd-up", "cutover-stream")
 RUNNING = {files.BOOT_ID, xl.DOMAINS, xl.VBDS, dm.NUMBERS, dm.TABLES}
-CLEANING = {xl.DOMAINS, lvm.VOLUMES, files.LINKS, files.IMAGES, files.RESOURCE_FILES, dm.TABLES}
+CLEANING = {
+    xl.DOMAINS,
+    lvm.VOLUMES,
+    files.LINKS,
+    files.IMAGES,
+    files.RESOURCE_FILES,
+    files.UNFINISHED,
+    dm.TABLES,
+}
 LOOKS: dict[str, dict[Side, set[Any]]] = {
     **PIVOT_LOOKS,
     "cutover-ready": {
@@ -240,7 +248,9 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
     "go": {SOURCE: {xl.DOMAINS, drbd.RESOURCES, dm.TABLES}, TARGET: RUNNING},
     "target-runs": {TARGET: RUNNING},
     "target-runs-on": {TARGET: RUNNING},
-    "target-leftovers": {TARGET: {lvm.VOLUMES, files.RESOURCE_FILES, drbd.RESOURCES, dm.TABLES}},
+    "target-leftovers": {
+        TARGET: {lvm.VOLUMES, files.RESOURCE_FILES, files.UNFINISHED, drbd.RESOURCES, dm.TABLES}
+    },
     "back-target-cleaned": {TARGET: {*CLEANING, files.text_of(STREAM.config_path)}},
 }
 """Of the steps that look at what device-mapper has done."""

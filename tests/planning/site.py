@@ -69,6 +69,7 @@ def empty(host: str) -> View:
         files.LINKS: {},
         files.CONFIG_FILES: ConfigFiles(frozenset(), frozenset()),
         files.RESOURCE_FILES: {},
+        files.UNFINISHED: {},
         files.IMAGES: {},
         files.SAVED_AT_SHUTDOWN: {},
         files.EPOCHS: {},

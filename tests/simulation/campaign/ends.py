@@ -37,13 +37,23 @@ def problems(world: World, order: Order, progress: Progress, faults: list[str]) 
         case Status.MOVED, _:
             found = here(target, order, may_be_down)
             found += gone(source, order, "source") if source else []
-            return found + leftovers(target, order, own=True)
+            return found + leftovers(target, order, own=True) + unfinished(world)
         case Status.BACK, Kind.MOVE:
             assert source is not None
-            return here(source, order, may_be_down) + gone(target, order, "target")
+            return here(source, order, may_be_down) + gone(target, order, "target") + unfinished(world)
         case Status.BACK, _:
-            return gone(target, order, "target")
+            return gone(target, order, "target") + unfinished(world)
     return []
+
+
+def unfinished(world: World) -> list[str]:
+    """Files and symlinks that were begun under another name."""
+    return [
+        f"I6: {path} is left on {host.name}"
+        for host in world.hosts.values()
+        for path in host.files.nodes
+        if path.endswith(".new") and path.startswith("/etc/")
+    ]
 
 
 def here(host: SimHost, order: Order, may_be_down: bool) -> list[str]:
