@@ -16,6 +16,8 @@ LINKS_DIR = "/etc/xen/disks"
 AUTO_DIR = "/etc/xen/auto"
 LOCKS = "/run/xen-reconciler/locks"
 HELD = 75
+NEW = ".xr-new"
+"""What a file or symlink is called until it is whole; nobody else has such names."""
 """Exit status that `flock` is told to give when it would have to wait."""
 SAVE_DIR = "/var/lib/xen/save"
 """Where xendomains, as Debian sets it up, saves running domains at a shutdown, by their names; what it
@@ -152,7 +154,7 @@ RESOURCE_FILES: Query[Mapping[str, int]] = Query(
 )
 UNFINISHED: Query[Mapping[str, int]] = Query(
     "the files that were not finished",
-    _find("/etc/xen", "/etc/drbd.d", "-maxdepth", "2", "-name", "*.new", "-printf", r"%p\t%s\n"),
+    _find("/etc/xen", "/etc/drbd.d", "-maxdepth", "2", "-name", f"*{NEW}", "-printf", r"%p\t%s\n"),
     parse_sizes,
 )
 """What `write` and `link` leave when they are cut short, or the disk is full."""
@@ -195,8 +197,8 @@ def _lock(name: str, domain: str, *how: str) -> Query[bool]:
 def write(path: str, text: str) -> tuple[Command, ...]:
     """Replace a file as a whole; durable once the last command has answered."""
     return (
-        Command(("dd", f"of={path}.new", "conv=fsync", "status=none"), stdin=text),
-        Command(("mv", "-T", f"{path}.new", path)),
+        Command(("dd", f"of={path}{NEW}", "conv=fsync", "status=none"), stdin=text),
+        Command(("mv", "-T", f"{path}{NEW}", path)),
         Command(("sync", "-f", path.rsplit("/", 1)[0])),
     )
 
@@ -205,15 +207,15 @@ def link(path: str, target: str) -> tuple[Command, ...]:
     """Point a symlink somewhere in one step: at no moment is it missing."""
     return (
         Command(("mkdir", "-p", path.rsplit("/", 1)[0])),
-        Command(("ln", "-sfn", target, f"{path}.new")),
-        Command(("mv", "-T", f"{path}.new", path)),
+        Command(("ln", "-sfn", target, f"{path}{NEW}")),
+        Command(("mv", "-T", f"{path}{NEW}", path)),
     )
 
 
 def unfinished(view: View, *paths: str) -> tuple[str, ...]:
     """What is left of writing these files, or of pointing these symlinks somewhere."""
     found = view.get(UNFINISHED)
-    return tuple(f"{path}.new" for path in paths if f"{path}.new" in found)
+    return tuple(f"{path}{NEW}" for path in paths if f"{path}{NEW}" in found)
 
 
 def start_with_host(path: str, target: str) -> tuple[Command, ...]:

@@ -8,7 +8,7 @@ from reconciler.model.facts import DomainState
 from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
 from reconciler.model.placement import NewDisk, Provision
 from reconciler.moves import guards, look
-from reconciler.moves.common import Unpause, flip_commands, start_afresh
+from reconciler.moves.common import Unpause, flip_commands, start_afresh, unfinished
 from reconciler.moves.cutover import target_devices
 from reconciler.moves.fence import Fence, ran_there
 from reconciler.moves.step import DONE, READY, Action, Looks, Mark, Step, Verdict, Views, wait, wrong
@@ -270,7 +270,7 @@ class NothingLeft(Step):
     def looks(self, order: Order, progress: Progress) -> Looks:
         text = files.text_of(order.config_path)
         asked = (files.BOOT_ID, xl.DOMAINS, xl.VBDS, lvm.VOLUMES, files.LINKS, files.CONFIG_FILES, text)
-        return {Side.TARGET: asked}
+        return {Side.TARGET: (*asked, files.UNFINISHED)}
 
     def _may_have_run(self, order: Order, progress: Progress, views: Views) -> bool:
         """A host that has rebooted starts what has an autostart entry, and that may have stopped since.
@@ -305,6 +305,7 @@ class NothingLeft(Step):
             links.append(order.config_path)
         if order.auto_path in view.get(files.CONFIG_FILES).autostart and NewAutostart.name in progress.tried:
             links.insert(0, order.auto_path)
+        links += unfinished(order, view)
         if links:
             commands.append(files.remove(*links))
         if links or ours:  # what could start the domain stays gone before any volume goes

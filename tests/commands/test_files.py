@@ -137,15 +137,15 @@ Make = Callable[[], object]
 
 def test_commands() -> None:
     assert [c.argv for c in files.write("/d/f", "text")] == [
-        ("dd", "of=/d/f.new", "conv=fsync", "status=none"),
-        ("mv", "-T", "/d/f.new", "/d/f"),
+        ("dd", "of=/d/f.xr-new", "conv=fsync", "status=none"),
+        ("mv", "-T", "/d/f.xr-new", "/d/f"),
         ("sync", "-f", "/d"),
     ]
     assert files.write("/d/f", "text")[0].stdin == "text"
     assert [c.argv for c in files.link("/d/l", "/dev/x")] == [
         ("mkdir", "-p", "/d"),
-        ("ln", "-sfn", "/dev/x", "/d/l.new"),
-        ("mv", "-T", "/d/l.new", "/d/l"),
+        ("ln", "-sfn", "/dev/x", "/d/l.xr-new"),
+        ("mv", "-T", "/d/l.xr-new", "/d/l"),
     ]
     assert files.remove("/a", "/b").argv == ("rm", "-f", "/a", "/b")
     assert files.remove_folder("/a").argv == ("rm", "-rf", "/a")

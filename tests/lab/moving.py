@@ -55,7 +55,7 @@ def nothing_left(lab: Lab, name: str) -> None:
     assert host.run(["lvs", "--noheadings", "-o", "lv_name"]).split() == []
     assert host.run("ls /etc/xen/disks /etc/xen/auto | grep web1 || true").strip() == ""
     assert host.run("ls /etc/xen/*.cfg /etc/drbd.d/*.res 2>/dev/null | grep web1 || true").strip() == ""
-    assert host.run("find /etc/xen /etc/drbd.d -name '*.new'").strip() == ""
+    assert host.run("find /etc/xen /etc/drbd.d -name '*.xr-new'").strip() == ""
     assert host.run("find /var/lib/xen-reconciler/images -type f 2>/dev/null || true").strip() == ""
     assert host.run(["dmsetup", "table"]).strip() == "No devices found"
 
@@ -71,7 +71,7 @@ def at_home(lab: Lab, name: str) -> None:
     assert "/etc/xen/disks/web1-root" in host.run(["cat", "/etc/xen/web1.cfg"])
     assert host.run(["readlink", "/etc/xen/auto/web1.cfg"]).strip() == "../web1.cfg"
     assert host.run("ls /etc/drbd.d/xr-* 2>/dev/null || true").strip() == ""
-    assert host.run("find /etc/xen -name '*.new'").strip() == ""
+    assert host.run("find /etc/xen -name '*.xr-new'").strip() == ""
     tables = host.run(["dmsetup", "table"]).splitlines()
     assert sorted(line.partition(": ")[0] for line in tables) == sorted(
         f"vg-{volume.replace('-', '--')}" for volume in VOLUMES

@@ -456,11 +456,11 @@ def test_the_sources_symlinks_are_flipped_under_the_running_domain() -> None:
     progress = at("source-flip")
     assert sent(progress, RUNS_S) == [
         "mkdir -p /etc/xen/disks",
-        "ln -sfn /dev/drbd100 /etc/xen/disks/web1-root.new",
-        "mv -T /etc/xen/disks/web1-root.new /etc/xen/disks/web1-root",
+        "ln -sfn /dev/drbd100 /etc/xen/disks/web1-root.xr-new",
+        "mv -T /etc/xen/disks/web1-root.xr-new /etc/xen/disks/web1-root",
         "mkdir -p /etc/xen/disks",
-        "ln -sfn /dev/drbd101 /etc/xen/disks/web1-data.new",
-        "mv -T /etc/xen/disks/web1-data.new /etc/xen/disks/web1-data",
+        "ln -sfn /dev/drbd101 /etc/xen/disks/web1-data.xr-new",
+        "mv -T /etc/xen/disks/web1-data.xr-new /etc/xen/disks/web1-data",
         "sync -f /etc/xen/disks",
     ]
     assert judge(progress, links(RUNS_S, "drbd")) == DONE
@@ -685,7 +685,7 @@ def test_drbd_and_the_symlinks_go_whatever_the_domain_has_open() -> None:
         down = ["udevadm settle --timeout=10", "drbdadm down xr-web1"]
         assert sent(back("back-source-drbd-down"), view) == down
         flipped = links(view, "drbd")
-        assert "ln -sfn /dev/vg/web1-root /etc/xen/disks/web1-root.new" in sent(
+        assert "ln -sfn /dev/vg/web1-root /etc/xen/disks/web1-root.xr-new" in sent(
             back("back-source-flip"), flipped
         )
     for name in ("back-source-drbd-down", "back-source-flip"):

@@ -832,6 +832,39 @@ def test_leftovers_on_the_target() -> None:
     assert why(at("target-leftovers"), S, with_res(T, res())) == "xen2: DRBD still holds the volumes of web1"
 
 
+WRITTEN = (
+    "/etc/drbd.d/xr-web1.res",
+    "/etc/xen/web1.cfg",
+    "/etc/xen/disks/web1-root",
+    "/etc/xen/disks/web1-data",
+)
+
+
+def test_what_a_full_disk_leaves_is_cleared_up() -> None:
+    """Files and symlinks under the names that they have until they are whole; no others."""
+    left = {f"{path}{files.NEW}": 0 for path in WRITTEN}
+    left |= {"/etc/xen/web1.cfg.new": 9, "/etc/xen/disks/web2-root.xr-new": 0}
+    removed = " ".join(f"{path}.xr-new" for path in WRITTEN)
+    clean = held_volumes(has(T, None), tags=frozenset(), meta=False)
+    for progress, here, there, commands in (
+        (at("source-links-removed"), empty("xen1"), RUNS_T, f"{' '.join(_all_links())} {removed}"),
+        (at("target-leftovers"), S, clean, removed),
+        (back("back-source-leftovers"), RUNS_S, T, removed),
+        (back("back-target-cleaned"), S, clean, removed),
+    ):
+        side = S if progress.step in ("source-links-removed", "back-source-leftovers") else T
+        assert mark(progress, here, there) is Mark.DONE
+        if side is S:
+            here = changed(here, files.UNFINISHED, left)
+        else:
+            there = changed(there, files.UNFINISHED, left)
+        assert f"rm -f {commands}" in argv(progress, here, there)
+
+
+def _all_links() -> tuple[str, ...]:
+    return (ORDER.auto_path, *(disk.link for disk in ORDER.disks), ORDER.config_path, WRITTEN[0])
+
+
 def test_autostart_on_the_target() -> None:
     assert mark(at("target-autostart")) is Mark.READY
     assert (
@@ -1137,7 +1170,11 @@ def test_a_new_domain_that_is_given_up() -> None:
         commands[1].startswith("rm -f /etc/xen/auto/web1.cfg")
         and commands[-1] == "lvremove -y fast/web1-root"
     )
-    assert going(changed(empty("xen2"), NEW_TEXT, None)).mark is Mark.DONE
+    nothing = changed(empty("xen2"), NEW_TEXT, None)
+    assert going(nothing).mark is Mark.DONE
+    full = changed(nothing, files.UNFINISHED, {f"{NEW.config_path}.xr-new": 0})
+    removed = acts(back("back-provision-removed"), empty("xen1"), full, NEW)
+    assert removed[0][1] == files.remove(f"{NEW.config_path}.xr-new")
     assert going(changed(changed(MADE, xl.DOMAINS, (dom(),)), NEW_TEXT, None)).ran_there
     paused = changed(changed(MADE, xl.DOMAINS, (dom(DomainState.PAUSED),)), NEW_TEXT, None)
     assert "nothing is removed" in going(paused).why

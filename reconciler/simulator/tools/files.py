@@ -238,10 +238,15 @@ def onto_device(device: BlockDevice, target: str, items: dict[int, Value], lengt
 
 
 def write_file(host: SimHost, target: str, file: File) -> Result:
+    """Opening it makes it empty: that much is left where there is no room for the rest."""
+    try:
+        host.files.put(target, File())
+    except FileError as error:
+        raise Fail(1, f"dd: failed to open '{target}': {error}") from error
     try:
         host.files.put(target, file)
     except FileError as error:
-        raise Fail(1, f"dd: failed to open '{target}': {error}") from error
+        raise Fail(1, f"dd: error writing '{target}': {error}") from error
     return Result()
 
 

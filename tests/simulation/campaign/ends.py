@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reconciler.commands import files
 from reconciler.model.move import Kind, Order, Progress, Status
 from reconciler.simulator.filesystem import Link
 from reconciler.simulator.host import SimHost
@@ -52,7 +53,7 @@ def unfinished(world: World) -> list[str]:
         f"I6: {path} is left on {host.name}"
         for host in world.hosts.values()
         for path in host.files.nodes
-        if path.endswith(".new") and path.startswith("/etc/")
+        if path.endswith(files.NEW)
     ]
 
 
