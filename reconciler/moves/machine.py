@@ -93,7 +93,8 @@ def decide(
     if verdict.in_doubt:
         return _hold(progress, Reason.DISKS, verdict.why, now, retry=False)
     mark = Mark.READY if verdict.mark is Mark.DONE and step.lasting and progress.unsure else verdict.mark
-    if mark is Mark.READY and step.patient and progress.unsure and not _due(progress, now):
+    vain = progress.unsure or progress.attempts >= step.max_attempts
+    if mark is Mark.READY and step.patient and vain and not _due(progress, now):
         retry_at = progress.retry_at or now + datetime.timedelta(seconds=HOLD_RETRY_S)
         progress, mark = replace(progress, retry_at=retry_at), Mark.WAIT
     match mark:
@@ -113,6 +114,8 @@ def decide(
         case Mark.WAIT:
             waited_s = (now - progress.step_began).total_seconds()
             progress = replace(progress, sync_percent=_sync(verdict, progress), detail=verdict.why)
+            if step.patient and verdict.mark is Mark.WAIT:
+                progress = replace(progress, attempts=0)
             if verdict.at_rest:
                 progress, waited_s = replace(progress, step_began=now), 0.0
             if waited_s > step.deadline_s(order) and progress.status is not Status.HELD:

@@ -138,6 +138,7 @@ class Sync(Step):
     name = "sync"
     phase = Phase.MIRROR
     patient = True
+    max_attempts = 5
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return dict.fromkeys(order.sides, (drbd.RESOURCES, _text_of(order)))
@@ -173,38 +174,30 @@ class Sync(Step):
     def _commands(self, order: Order, progress: Progress, views: Views) -> dict[Side, tuple[Command, ...]]:
         """What each side lacks whose resource file is this move's but for the rate.
 
-        One that says all may not be in force yet. A pause that somebody made by hand stays.
+        One that says all may not be in force yet. To pause a sync one side's word is enough: the source's. A
+        pause that somebody made by hand stays.
         """
+        source = look.resource(views.source, order)
         wanted, rate, query = resource_text(order), order.policy.resync_rate_mb_s, _text_of(order)
         commands: dict[Side, tuple[Command, ...]] = {}
         for side in order.sides:
             text = views[side].get(query) if views[side].knows(query) else None
             if text is None or drbd.rateless(text) != drbd.rateless(wanted):
                 continue
-            resume, pause = self._pausing(order, side, views, paused=drbd.pauses(text))
-            written: tuple[Command, ...] = ()
+            volumes = source.volumes if side is Side.SOURCE and source is not None else ()
+            if rate and drbd.pauses(text) and (paused := [v for v in volumes if v.paused_here]):
+                commands[side] = tuple(drbd.resume_sync(v.minor) for v in paused)
+                continue  # the file says that it is the tool's pause until none is seen any more
+            needed: tuple[Command, ...] = ()
             if text != wanted or progress.unsure:
-                written = files.write(resource_path(order), wanted)
-                written += tuple(drbd.set_rate(disk.minor, rate) for disk in order.disks)
-            if needed := (*resume, *written, *pause):
+                needed = files.write(resource_path(order), wanted)
+                needed += tuple(drbd.set_rate(disk.minor, rate) for disk in order.disks)
+            if not rate:
+                going = [v for v in volumes if v.out_of_sync_kib and not v.paused_here]
+                needed += tuple(drbd.pause_sync(v.minor) for v in going)
+            if needed:
                 commands[side] = needed
         return commands
-
-    def _pausing(
-        self, order: Order, side: Side, views: Views, *, paused: bool
-    ) -> tuple[tuple[Command, ...], tuple[Command, ...]]:
-        """What lets syncs go on, before the file stops saying that they are paused, and what pauses them.
-
-        One side's word is enough: the source's.
-        """
-        found = look.resource(views[side], order)
-        if side is Side.TARGET or found is None:
-            return (), ()
-        if order.policy.resync_rate_mb_s:
-            volumes = [v for v in found.volumes if v.paused_here and paused]
-            return tuple(drbd.resume_sync(v.minor) for v in volumes), ()
-        volumes = [v for v in found.volumes if v.out_of_sync_kib and not v.paused_here]
-        return (), tuple(drbd.pause_sync(v.minor) for v in volumes)
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         commands = self._commands(order, progress, views)

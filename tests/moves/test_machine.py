@@ -156,6 +156,26 @@ def test_a_patient_step_tries_again_now_and_then_and_never_fails_by_it() -> None
     assert isinstance(machine.decide(ORDER, again.progress, DONE, NOW), machine.GoOn)
 
 
+def test_what_a_patient_step_does_in_vain_is_tried_now_and_then() -> None:
+    """Commands that end well and change nothing; one that was of use makes the next count anew."""
+    progress, now_s = at("sync"), 0
+    for _ in range(recipe.find(ORDER, Direction.FORWARD, "sync").max_attempts):
+        decision = machine.decide(ORDER, progress, READY, later(now_s))
+        assert isinstance(decision, machine.Act)
+        progress = decision.progress
+    useful = machine.decide(ORDER, progress, wait("syncs"), NOW)
+    assert isinstance(machine.decide(ORDER, useful.progress, READY, NOW), machine.Act)
+    for _ in range(3):
+        for after_s in range(0, 60, 10):
+            decision = machine.decide(ORDER, progress, READY, later(now_s + after_s))
+            assert isinstance(decision, machine.Pause)
+            progress = decision.progress
+        now_s += 60
+        decision = machine.decide(ORDER, progress, READY, later(now_s))
+        assert isinstance(decision, machine.Act)
+        progress = decision.progress
+
+
 def test_done_with_the_last_step_ends() -> None:
     decision = machine.decide(ORDER, at("target-leftovers"), DONE, NOW)
     assert isinstance(decision, machine.End)
@@ -477,7 +497,7 @@ AFTER_GO = ("target-restore", "go")
         (
             at("sync", **FULL),
             wait("oos", 50.0),
-            machine.Pause(at("sync", **HEARD | {"detail": "oos", "sync_percent": 50.0}), 2.0),
+            machine.Pause(at("sync", **HEARD | {"attempts": 0, "detail": "oos", "sync_percent": 50.0}), 2.0),
         ),
         (
             at("ship", **FULL, step_began=later(879)),

@@ -62,10 +62,11 @@ its place; a symlink pointed elsewhere at the moment a domain opened its disks; 
 the command that let it run says that it failed; while memory is sent live, LVM put a volume back on its
 extents; once all of it was sent, what follows failed, or a host or the copy went."""
 
-STEP = ("abort", "abort-killed", "hold-60", "hold-900", "mem-set", "refresh", "extend", "rate")
+STEP = ("abort", "abort-killed", "hold-60", "hold-900", "mem-set", "refresh", "extend", "rate", "pause")
 """What a person does between two steps; a hold is lifted after so many seconds, `mem-set` asks a guest for
 memory that it does not give back, `refresh` is `lvchange --refresh` of every volume, `extend` is `lvextend`
-of the domain's, whose guest uses the new room at once, `rate` a commit that lets the sync be slower. The name
+of the domain's, whose guest uses the new room at once, `rate` a commit that lets the sync be slower, `pause`
+one that pauses it, and another half a minute later that does not. The name
 of the step follows, as several can come before the same command: `abort@sync`."""
 
 BEFORE_READ = ("fail", "hang", "cut-output")

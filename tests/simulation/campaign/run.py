@@ -8,6 +8,7 @@ from dataclasses import replace
 from reconciler.execution.executor import Executor
 from reconciler.model.command import Script
 from reconciler.model.move import Direction, Progress, Reason, Status
+from reconciler.model.placement import Policy
 from reconciler.moves import machine
 from reconciler.moves.journal import EventKind
 from reconciler.simulator import checkers
@@ -25,6 +26,8 @@ from tests.simulation.campaign.watched import WatchedJournal
 ROUNDS, LONGEST_S, CALM_S, DEFINITE_S = 1500, 4 * 3600.0, 900.0, 400.0
 MOST = 6000
 JUST_NOW_S = 0.7
+PAUSED_S = 30.0
+PAUSING = "sync"
 BY_LVM = ("refresh@", "extend@")
 AFTER_GO = ("@go", "@target-runs", "@target-autostart", "@target-runs-on", "@source-destroyed")
 
@@ -57,6 +60,8 @@ class Run:
         self.turned = False
         self.disturbed = False
         self.arrived = self.scenario.begins_at is None
+        self.paused_until_s: float | None = None
+        self.begins_to_wait = self.scenario.paused
         self.offered: set[tuple[Direction, str, bool]] = set()
 
     # -- what is watched ------------------------------------------------------------------------
@@ -184,6 +189,7 @@ class Run:
 
     def _advance(self, executor: Executor, progress: Progress) -> tuple[Progress, float]:
         """As the daemon does it: requests are answered between steps, and a hold stops a journey there."""
+        self._pausing(progress)
         if self.operator.calls():
             self.operator.attend()
             return self._journaled(), 0.0
@@ -234,9 +240,10 @@ class Run:
                 for host in self.world.hosts.values():
                     strangers.refresh(host)
             case "rate":
-                policy = self.order.policy
-                slower = replace(policy, resync_rate_mb_s=max(1, policy.resync_rate_mb_s // 2))
-                self.order = replace(self.order, policy=slower)
+                self._allow(max(1, self.order.policy.resync_rate_mb_s // 2))
+            case "pause":
+                self._allow(0)
+                self.paused_until_s = self.world.now_s + PAUSED_S
             case "extend":
                 for host in self.world.hosts.values():
                     strangers.extend(host)
@@ -245,12 +252,27 @@ class Run:
             case _:
                 self.operator.ask(what)
 
+    def _allow(self, mb_s: int) -> None:
+        """A commit says how fast the sync may be."""
+        self.order = replace(self.order, policy=replace(self.order.policy, resync_rate_mb_s=mb_s))
+
+    def _pausing(self, progress: Progress) -> None:
+        """A commit lets a paused sync go on, some time after it was paused."""
+        if self.begins_to_wait and progress.step == PAUSING:
+            self.begins_to_wait = False
+            self._done_by_hand("pause")
+        if self.paused_until_s is not None and self.world.now_s >= self.paused_until_s:
+            self.paused_until_s = None
+            self._allow(Policy().resync_rate_mb_s)
+
     @property
     def begun(self) -> bool:
         """Whether the run has come to what its scenario is about: before that it is like a plain move."""
         if self.scenario.turn_at is not None:
             return self.turned
         now = self._journaled()
+        if self.scenario.paused:
+            return now.step == PAUSING
         self.arrived = self.arrived or now.step == self.scenario.begins_at
         if not self.arrived:
             return False

@@ -43,12 +43,14 @@ WANTED = Provision(
 class Scenario:
     """Where a run starts: `turn_at` names the step at which somebody asks for going back.
 
-    Faults are made from the step `begins_at` on; what comes before it another scenario has as well.
+    Faults are made from the step `begins_at` on; what comes before it another scenario has as well. `paused`:
+    the sync is until a commit lets it go on; faults are made at that step only.
     """
 
     name: str
     turn_at: str | None = None
     begins_at: str | None = None
+    paused: bool = False
     provision: bool = False
     unpause_fails: bool = False
     autostart: bool = True
@@ -88,6 +90,7 @@ SCENARIOS = {
         Scenario(
             "stream-back-unpause-fails", unpause_fails=True, attach=Attach.PIVOT, cutover=Cutover.STREAM
         ),
+        Scenario("paused", paused=True, attach=Attach.PIVOT, cutover=Cutover.STREAM),
         Scenario("live", begins_at="cutover-live", attach=Attach.PIVOT, cutover=Cutover.LIVE),
         *(
             Scenario(f"live-back-{step}", turn_at=step, attach=Attach.PIVOT, cutover=Cutover.LIVE)
@@ -122,7 +125,9 @@ def order_for(scenario: Scenario, world: World, runner: Runner, journal: Journal
     wanted = Domain(
         NAME,
         TARGET,
-        policy=Policy(scenario.attach, scenario.cutover),
+        policy=Policy(
+            scenario.attach, scenario.cutover, **({"resync_rate_mb_s": 0} if scenario.paused else {})
+        ),
         provision=WANTED if scenario.provision else None,
     )
     views = survey(runner, list(hosts))

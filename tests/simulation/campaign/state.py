@@ -66,6 +66,8 @@ def _all(run: Run, script: Script | None) -> Iterator[Any]:
     stops = operator.desk is not None and operator.desk.stops(run.order.domain)
     resume_s = operator.resume_at_s and _age(operator.resume_at_s - now_s)
     yield operator.aborted, resume_s, len(operator.waiting), stops
+    paused_s = run.paused_until_s and _age(run.paused_until_s - now_s)
+    yield run.order.policy.resync_rate_mb_s, paused_s
 
 
 def _age(seconds: float) -> int:
@@ -206,6 +208,7 @@ def _drbd(resource: Resource, now_s: float, names: _Names) -> Any:
             device.role,
             device.disk,
             device.replication,
+            device.paused,
             device.peer_disk_seen,
             device.size,
             _device(device.lower),
