@@ -30,9 +30,10 @@ from reconciler.moves import machine, recipe
 from reconciler.moves.authority import may_rest, untouchable
 from reconciler.moves.journal import EventKind, Journal, Record
 from reconciler.observed.survey import ask, survey
-from reconciler.planning.planner import Limits, Past, Situation, plan
+from reconciler.planning.planner import plan
 from reconciler.planning.predict import Rates
 from reconciler.planning.rates import sync_rate_mb_s
+from reconciler.planning.situation import Limits, Past, Situation
 from reconciler.report.build import HISTORY, EventsOnce, Source, Standing, build
 from reconciler.report.timings import sample
 from reconciler.report.write import write

@@ -3,76 +3,23 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
-from reconciler.commands import drbd, files, xl
+from reconciler.commands import files, xl
 from reconciler.errors import UnknownFact
 from reconciler.model.facts import DomainState, Unknown, View
-from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Progress, Reason, Status
-from reconciler.model.placement import Attach, Cutover, Desired, Domain
+from reconciler.model.move import Direction, Order, Progress, Reason, Status
+from reconciler.model.placement import Domain
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.machine import waits_for_window
-from reconciler.moves.provision import config_text
-from reconciler.planning import attaching
-from reconciler.planning.attaching import check_tables
-from reconciler.planning.devices import check_open
 from reconciler.planning.index import Found, Index, index
-from reconciler.planning.predict import NO_MOVE, Rates, Sample, predict
-from reconciler.planning.preflight import (
-    MIB,
-    Room,
-    Rooms,
-    check_hosts,
-    check_image,
-    check_source,
-    check_target,
-    resolve_disk,
-)
-from reconciler.planning.rewinds import Accepted, heeded, rewinds
+from reconciler.planning.orders import move, provision
+from reconciler.planning.preflight import Rooms
+from reconciler.planning.rewinds import heeded, rewinds
+from reconciler.planning.situation import Situation
 from reconciler.planning.traces import exists, remains, saved_notes, traces, twins, untold
 from reconciler.planning.whereabouts import Whereabouts, locate, unmanaged
-
-
-@dataclass(frozen=True)
-class Past:
-    """An ended journey, as far as planning cares."""
-
-    order: Order
-    progress: Progress
-    ended: datetime.datetime
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the operator allows and assumes."""
-
-    max_moves: int = 1
-    retry_s: float = 300.0
-    max_attempts: int = 3
-    ports: range = range(7800, 7900)
-    minors: range = range(100, 200)
-    rates: Rates = field(default_factory=Rates)
-
-
-@dataclass(frozen=True)
-class Situation:
-    """Everything a plan depends on."""
-
-    desired: Desired
-    views: Mapping[str, View]
-    active: Sequence[tuple[Order, Progress]]
-    past: Sequence[Past]
-    samples: Sequence[Sample]
-    epochs: Mapping[str, int]
-    limits: Limits
-    now: datetime.datetime
-    salt: str
-    held: Mapping[str, str] = field(default_factory=dict)
-    """Domains for which the operator wants no new journey, and what is said about it."""
-    accepted: Accepted = field(default_factory=dict)
 
 
 def plan(situation: Situation) -> Plan:
@@ -187,7 +134,7 @@ def _place(situation: Situation, domain: Domain, seen: Index, rooms: Rooms) -> I
     later = _held_off(situation, domain)
     if later is not None:
         return later
-    ordered = _move(situation, domain, found, rooms.at(domain.host), situation.views)
+    ordered = move(situation, domain, found, rooms.at(domain.host), situation.views)
     if isinstance(ordered, str):
         return item(
             ItemKind.REFUSED, "; ".join([ordered, *([untold(domain.name, left, found)] if left else [])])
@@ -243,7 +190,7 @@ def _absent(situation: Situation, domain: Domain, where: Whereabouts, seen: Inde
     later = _held_off(situation, domain)
     if later is not None:
         return later
-    order = _provision(situation, domain, rooms.at(domain.host))
+    order = provision(situation, domain, rooms.at(domain.host))
     if isinstance(order, str):
         return item(ItemKind.REFUSED, order)
     return item(ItemKind.PROVISION, "", order)
@@ -278,142 +225,3 @@ def _held_off(situation: Situation, domain: Domain) -> Item | None:
         text = f"{why}; tried again at {due.isoformat(timespec='seconds')}"
         return Item(domain.name, ItemKind.LATER, domain.host, None, text)
     return None
-
-
-def _epoch(situation: Situation, domain: str, hosts: Sequence[str]) -> int:
-    seen = [_known(situation, domain, host) // CLAIMS for host in hosts]
-    return max([situation.epochs.get(domain, 0), *seen]) + 1
-
-
-def _known(situation: Situation, domain: str, host: str) -> int:
-    return situation.views[host].get(files.EPOCHS).get(domain, 0)
-
-
-def _lot(situation: Situation, move_id: str) -> int:
-    drawn = hashlib.sha256(f"lot/{situation.salt}/{move_id}".encode()).digest()
-    return int.from_bytes(drawn[:8], "big") % LOTS
-
-
-def _secret(situation: Situation, move_id: str) -> str:
-    return hashlib.sha256(f"{situation.salt}/{move_id}".encode()).hexdigest()[:40]
-
-
-def _move(
-    situation: Situation, domain: Domain, found: Found, room: Room, views: Mapping[str, View]
-) -> tuple[Order, tuple[str, ...]] | str:
-    """The order for one move and remarks about it, or every reason why there can be none."""
-    hosts, limits = situation.desired.hosts, situation.limits
-    if found.host not in hosts or domain.host not in hosts:
-        return f"{found.host} is not among the committed hosts"
-    target, source_view, target_view = hosts[domain.host], views[found.host], views[domain.host]
-    if found.config is None:
-        return f"xl on {found.host} lists {domain.name} but shows no configuration of it"
-    resolved = [resolve_disk(disk, found, source_view, target) for disk in found.config.disks]
-    problems = [text for text in resolved if isinstance(text, str)]
-    disks = [disk for disk in resolved if isinstance(disk, MoveDisk)]
-    if not resolved:
-        problems.append(f"{domain.name} on {found.host} has no disk")
-    problems += check_hosts(found, source_view, target_view)
-    problems += check_source(found, disks, source_view)
-    problems += check_open(found, disks, source_view)
-    problems += check_tables(found, disks, source_view)
-    ways = attaching.choose(domain.policy, found, disks, source_view, target_view)
-    problems += ways.problems
-    problems += check_target(domain.name, found.seen.memory_mb, disks, target, target_view, room)
-    if Attach.SUSPEND is ways.attach or Cutover.STORE is ways.cutover:
-        problems += check_image(domain.name, found.seen.memory_mb, source_view)
-    if Cutover.STORE is ways.cutover:
-        problems += check_image(domain.name, found.seen.memory_mb, target_view)
-    busy = {
-        v.minor for view in (source_view, target_view) for r in view.get(drbd.RESOURCES) for v in r.volumes
-    }
-    free = [minor for minor in limits.minors if minor not in busy and minor not in room.minors]
-    ports = [port for port in limits.ports if port not in room.ports]
-    if len(free) < len(disks) or not ports:
-        problems.append("no DRBD minor or port is free in the configured ranges")
-    if problems:
-        return "; ".join(problems)
-    numbered = tuple(
-        replace(disk, minor=free[index]) if disk.minor < 0 else disk for index, disk in enumerate(disks)
-    )
-    epoch = _epoch(situation, domain.name, (found.host, target.name))
-    size = sum(disk.size_bytes for disk in disks)
-    order = Order(
-        kind=Kind.MOVE,
-        domain=domain.name,
-        uuid=found.config.uuid,
-        epoch=epoch,
-        commit=situation.desired.commit,
-        source=hosts[found.host],
-        target=target,
-        source_node=source_view.get(files.NODE),
-        target_node=target_view.get(files.NODE),
-        source_boot=source_view.get(files.BOOT_ID),
-        target_boot=target_view.get(files.BOOT_ID),
-        lot=_lot(situation, f"{domain.name}-{epoch}"),
-        source_known=_known(situation, domain.name, found.host),
-        target_known=_known(situation, domain.name, target.name),
-        disks=numbered,
-        memory_mb=found.seen.memory_mb,
-        policy=domain.policy,
-        port=ports[0],
-        secret=_secret(situation, f"{domain.name}-{epoch}"),
-        config_text=None,
-        autostart=f"/etc/xen/auto/{domain.name}.cfg" in source_view.get(files.CONFIG_FILES).autostart,
-        attach=ways.attach,
-        cutover=ways.cutover,
-        prediction=predict(
-            size, found.seen.memory_mb, ways.attach, ways.cutover, situation.samples, limits.rates
-        ),
-    )
-    window = domain.policy.cutover_window
-    when = (f"changes hosts between {window.replace('-', ' and ')} UTC",) if window else ()
-    return order, (*ways.remarks, *when)
-
-
-def _provision(situation: Situation, domain: Domain, room: Room) -> Order | str:
-    """The order to create a domain, or why not."""
-    wanted = domain.provision
-    assert wanted is not None
-    target, view = situation.desired.hosts[domain.host], situation.views[domain.host]
-    disks = tuple(
-        MoveDisk(
-            device=disk.device,
-            link=f"{files.LINKS_DIR}/{domain.name}-{disk.name}",
-            volume=f"{domain.name}-{disk.name}",
-            size_bytes=disk.size_mb * MIB,
-            minor=-1,
-            source_group=target.volume_group,
-            target_group=target.volume_group,
-        )
-        for disk in wanted.disks
-    )
-    problems = check_target(domain.name, wanted.memory_mb, disks, target, view, room)
-    if problems:
-        return "; ".join(problems)
-    epoch = _epoch(situation, domain.name, (target.name,))
-    name = f"{situation.salt}/{domain.name}/{epoch}"
-    ident = domain.uuid or str(uuid.uuid5(uuid.NAMESPACE_OID, name))
-    return Order(
-        kind=Kind.PROVISION,
-        domain=domain.name,
-        uuid=ident,
-        epoch=epoch,
-        commit=situation.desired.commit,
-        source=None,
-        target=target,
-        source_node="",
-        target_node=view.get(files.NODE),
-        target_boot=view.get(files.BOOT_ID),
-        lot=_lot(situation, f"{domain.name}-{epoch}"),
-        target_known=_known(situation, domain.name, target.name),
-        disks=disks,
-        memory_mb=wanted.memory_mb,
-        policy=domain.policy,
-        port=0,
-        secret="",
-        config_text=config_text(domain.name, ident, wanted, disks),
-        autostart=wanted.autostart,
-        prediction=NO_MOVE,
-        provision=wanted,
-    )

@@ -8,7 +8,7 @@ from reconciler.commands import dm, files, lvm, xl
 from reconciler.commands.files import ConfigFiles
 from reconciler.model.facts import Vbd, View
 from reconciler.model.placement import Desired, Domain, Host
-from reconciler.planning.planner import Situation
+from reconciler.planning.situation import Situation
 
 from .site import config, empty, seen, situation, tables, volume
 

@@ -32,7 +32,7 @@ from reconciler.model.facts import (
 )
 from reconciler.model.names import mapped
 from reconciler.model.placement import Desired, Domain, Host
-from reconciler.planning.planner import Limits, Situation
+from reconciler.planning.situation import Limits, Situation
 
 MIB = 1024**2
 NOW = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)

@@ -22,8 +22,9 @@ from reconciler.model.placement import (
     Provision,
 )
 from reconciler.model.plan import Item, ItemKind
-from reconciler.planning.planner import Limits, Past, Situation, plan
+from reconciler.planning.planner import plan
 from reconciler.planning.predict import Sample
+from reconciler.planning.situation import Limits, Past, Situation
 from tests.planning.site import (
     HOSTS,
     NOW,

@@ -15,9 +15,10 @@ from reconciler.model.facts import DomainState, Unknown, View, VolumeGroup
 from reconciler.model.move import CLAIMS, LOTS, Direction, Kind, MoveDisk, Order, Prediction, Reason, Status
 from reconciler.model.placement import Attach, Cutover, Domain, Policy, Where
 from reconciler.model.plan import Item, ItemKind
-from reconciler.planning.planner import Limits, Situation, plan
+from reconciler.planning.planner import plan
 from reconciler.planning.predict import Rates, Sample, predict
 from reconciler.planning.preflight import Room, Rooms
+from reconciler.planning.situation import Limits, Situation
 from reconciler.planning.whereabouts import unmanaged
 from tests.planning.crowd import crowd
 from tests.planning.site import (

@@ -13,7 +13,8 @@ from reconciler.model.move import Direction, Reason, Status
 from reconciler.model.placement import Attach, Cutover, Problem
 from reconciler.model.plan import Item, ItemKind
 from reconciler.moves.journal import Journal
-from reconciler.planning.planner import Limits, Past, Situation, plan
+from reconciler.planning.planner import plan
+from reconciler.planning.situation import Limits, Past, Situation
 from reconciler.report import advice
 from reconciler.report.domains import WENT_BACK
 from reconciler.report.timings import timings

@@ -20,7 +20,8 @@ from reconciler.model.placement import (
 )
 from reconciler.moves.journal import Journal
 from reconciler.observed.survey import ask, survey
-from reconciler.planning.planner import Limits, Situation, plan
+from reconciler.planning.planner import plan
+from reconciler.planning.situation import Limits, Situation
 from reconciler.simulator import scene
 from reconciler.simulator.filesystem import DiskImage, File
 from reconciler.simulator.simclock import SimClock
