@@ -228,7 +228,9 @@ class TargetDown(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         opening = stream.opening(order, views.target) if order.streams else ()
-        return (Action(Side.TARGET, (files.SETTLE, drbd.down(order.resource), *opening)),)
+        # Nobody can have a Secondary open, not even udev: to wait for it is for a second try, out of caution.
+        settled = (files.SETTLE,) if progress.attempts > 1 else ()
+        return (Action(Side.TARGET, (*settled, drbd.down_at_once(order.resource), *opening)),)
 
 
 class Go(Step):

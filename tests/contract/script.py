@@ -293,7 +293,7 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
     play.do("xen1", xl.save("web1", IMAGE, 120), drbd.secondary(RESOURCE))
     for host in ("xen1", "xen2"):
         play.see(host, drbd.RESOURCES)
-    play.do("xen2", drbd.down(RESOURCE))
+    play.do("xen2", drbd.down_at_once(RESOURCE))
     play.until("xen1", drbd.RESOURCES, lambda found: found[0].connection.value == "Connecting")
     play.see("xen1", drbd.RESOURCES)
     play.do("xen1", drbd.down(RESOURCE), *flip(False), xl.restore_paused(IMAGE, 120))

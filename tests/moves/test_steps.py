@@ -672,7 +672,9 @@ def test_the_gate() -> None:
 
 def test_taking_the_target_down() -> None:
     progress, again = at("target-drbd-down"), at("target-drbd-down", "target-drbd-down")
-    assert argv(progress, QUIET_S, QUIET_T)[-1] == "drbdadm down xr-web1"
+    assert argv(progress, QUIET_S, QUIET_T) == ["drbdsetup down xr-web1"]
+    second = argv(replace(again, attempts=2), QUIET_S, QUIET_T)
+    assert second == ["udevadm settle --timeout=10", "drbdsetup down xr-web1"]
     assert mark(again, QUIET_S, has(T, None)) is Mark.DONE
     assert why(progress, QUIET_S, has(T, None)) == "xen2: xr-web1 is gone though nobody took it down"
     assert judge(progress, with_res(GONE, res()), BESIDE) == wrong(

@@ -94,7 +94,9 @@ def by_commit(lab: Lab, policy: str) -> int:
         site.start()
         try:
             site.wait("web1 on xen2", in_place("xen2"), MOVE_S)
-            assert site.report()["history"][0]["outcome"] == "moved"
+            done = site.report()["history"][0]
+            assert done["outcome"] == "moved"
+            print(json.dumps(done["freezes"]), flush=True)
         finally:
             site.close()
     return 0
