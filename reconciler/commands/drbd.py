@@ -250,7 +250,7 @@ def down(name: str) -> Command:
 
 
 def down_at_once(name: str) -> Command:
-    """The same by one process. drbdadm reads all resource files first, and the domain stands still meanwhile."""
+    """The same by one process: drbdadm reads all resource files first, while the domain stands still."""
     return Command(("drbdsetup", "down", name), timeout_s=120)
 
 
