@@ -38,11 +38,15 @@ SECRET_BYTES = 32
 CONNECT_S = 15.0
 PIECE = 1 << 18
 SILENT_S = 5.0
-"""A stranger who says nothing may take so much of it."""
+"""A stranger who says nothing in TLS may take so much of it; one who says little at a time, all of it."""
 PORT = b"listens at port "
 LISTEN = f"""\
 import base64, hmac, os, signal, socket, ssl, subprocess, sys, threading, time
 until = time.monotonic() + {CONNECT_S}
+def late(*_):
+    sys.exit("nobody came who knows the secret")
+signal.signal(signal.SIGALRM, late)
+signal.setitimer(signal.ITIMER_REAL, {CONNECT_S})
 def made():
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     words += " -subj /CN=memory -keyout - -out -"
@@ -86,7 +90,8 @@ while time.monotonic() < until:
         pass
     peer.close()
 else:
-    sys.exit("nobody came who knows the secret")
+    late()
+signal.setitimer(signal.ITIMER_REAL, 0)
 listener.close()
 peer.settimeout(None)
 peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -27,6 +27,7 @@ exec sh -c "$last"
 """
 PROGRAM = Path(carrier.__file__).read_text()
 SECURED = PROGRAM.replace("TLS = False\n", "TLS = True\n", 1)
+SECRET = b"s" * carrier.SECRET_BYTES
 BOTH = pytest.mark.parametrize("program", [PROGRAM, SECURED], ids=["plain", "tls"])
 
 
@@ -140,6 +141,19 @@ def test_strangers_do_not_keep_it_waiting(monkeypatch: pytest.MonkeyPatch) -> No
     assert time.monotonic() - began < 15
 
 
+def test_in_tls_a_slow_stranger_does_not_keep_it_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of his bytes comes in time, and the handshake never to its end."""
+    short = carrier.LISTEN.replace(str(carrier.CONNECT_S), "3")
+    monkeypatch.setattr(carrier, "LISTEN", short)
+    other, port, _ = started(SECRET, "tls")
+    with socket.create_connection(("127.0.0.1", port)) as stranger, pytest.raises(OSError):
+        for byte in b"\x16\x03\x01\x40\x00" + bytes(100):
+            stranger.sendall(bytes([byte]))
+            time.sleep(0.2)
+    assert other.communicate(timeout=30) == (b"", b"nobody came who knows the secret\n")
+    assert other.returncode == 1
+
+
 def test_without_a_secret_nobody_is_heard() -> None:
     """The source has gone before it said one."""
     argv = [sys.executable, "-I", "-c", carrier.LISTEN, "127.0.0.1", "cat", "plain"]
@@ -166,19 +180,15 @@ def test_what_ssh_says_is_shown_though_it_ends_at_once(env: dict[str, str], tmp_
     assert (done.returncode, done.stderr) == (255, b"no route to host\n")
 
 
-SECRET = b"s" * carrier.SECRET_BYTES
-
-
 def test_in_tls_strangers_learn_nothing() -> None:
     """Neither who does not speak TLS, nor who speaks it without the secret; the right one comes last."""
     other, port, certificate = started(SECRET, "tls")
     assert certificate
-    with socket.create_connection(("127.0.0.1", port)) as plain:
+    with socket.create_connection(("127.0.0.1", port)) as plain, contextlib.suppress(OSError):
         plain.sendall(SECRET + b"memory")
         plain.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(OSError):
-            while plain.recv(1000):
-                pass
+        while plain.recv(1000):
+            pass
     with (
         socket.create_connection(("127.0.0.1", port)) as peer,
         carrier.wrapped(peer, certificate) as stranger,
