@@ -32,8 +32,10 @@ OURS = {
     "suspend": "{attach: suspend, cutover: store}",
     "store": "{attach: pivot, cutover: store}",
     "stream": "{attach: pivot, cutover: stream}",
+    "stream-tls": "{attach: pivot, cutover: stream, transport: tls}",
     "stream-tcp": "{attach: pivot, cutover: stream, transport: tcp}",
     "live": "{attach: pivot, cutover: live}",
+    "live-tls": "{attach: pivot, cutover: live, transport: tls}",
     "live-tcp": "{attach: pivot, cutover: live, transport: tcp}",
 }
 WAYS = (*BY_HAND, *OURS)
