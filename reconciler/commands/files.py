@@ -16,9 +16,9 @@ LINKS_DIR = "/etc/xen/disks"
 AUTO_DIR = "/etc/xen/auto"
 LOCKS = "/run/xen-reconciler/locks"
 HELD = 75
+"""Exit status that `flock` is told to give when it would have to wait."""
 NEW = ".xr-new"
 """What a file or symlink is called until it is whole; nobody else has such names."""
-"""Exit status that `flock` is told to give when it would have to wait."""
 SAVE_DIR = "/var/lib/xen/save"
 """Where xendomains, as Debian sets it up, saves running domains at a shutdown, by their names; what it
 finds there at the next boot it restores, whatever has happened to the disks since."""

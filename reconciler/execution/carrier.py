@@ -109,7 +109,10 @@ def feed():
             child.stdin.write(piece)
             child.stdin.flush()
     except OSError as error:
-        print("TLS: %s" % error, file=sys.stderr)
+        try:
+            os.write(2, b"TLS: %s" % str(error).encode() + bytes([10]))
+        except OSError:
+            pass  # ssh has gone: the command must hear of the end all the same
     try:
         child.stdin.close()
     except OSError:

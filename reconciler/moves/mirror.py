@@ -129,6 +129,9 @@ class Connect(Step):
         return (Action(Side.SOURCE, adjust), Action(Side.TARGET, adjust))
 
 
+OVERWRITTEN = (Replication.SYNC_TARGET, Replication.PAUSED_SYNC_T)
+
+
 class Sync(Step):
     """Every block is on both sides; the source stays Primary, the target Secondary, throughout.
 
@@ -152,7 +155,7 @@ class Sync(Step):
             return in_doubt(f"a disk of {order.domain} on {order.host(Side.SOURCE).name} has failed; {both}")
         if look.may_be_newer(target):
             return in_doubt(f"{order.target.name} may hold writes that the source lacks; {both}")
-        if any(v.replication is Replication.SYNC_TARGET for v in source.volumes):
+        if any(v.replication in OVERWRITTEN for v in source.volumes):
             return in_doubt(f"the source is being overwritten by the target; {both}")
         if Connection.STANDALONE in (source.connection, target.connection):
             return in_doubt(f"DRBD gave up the connection; {both}")
@@ -167,7 +170,8 @@ class Sync(Step):
         if self._commands(order, progress, views):
             said = f"its rate is to be {rate} MB a second" if rate else "it is to be paused"
             return Verdict(Mark.READY, f"{told}; {said}", sync_percent=percent)
-        if rate == 0:
+        paused = all(v.paused_here for v in source.volumes if v.out_of_sync_kib)
+        if rate == 0 and paused and Connection.CONNECTED is source.connection is target.connection:
             return Verdict(Mark.WAIT, f"paused, as the commit in force says; {told}", percent, at_rest=True)
         return wait(told, percent)
 

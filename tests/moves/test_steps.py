@@ -584,7 +584,13 @@ def test_a_sync_is_paused_and_goes_on() -> None:
     assert sent(ORDER, *views(paused)) == [*files.write(path, going), *rates]
     by_hand = judge(at("sync"), *views(going, paused_here=True))
     assert (by_hand.mark, by_hand.at_rest) == (Mark.WAIT, False)
-    assert judge(at("sync"), *views("somebody's own"), none).at_rest, "not this move's: left alone"
+    foreign = judge(at("sync"), *views("somebody's own"), none)
+    assert (foreign.mark, foreign.at_rest) == (Mark.WAIT, False), "not this move's: it syncs on"
+    cut = res(volume={**BEHIND, "paused_here": True}, connection=Connection.CONNECTING)
+    alone = judge(at("sync"), changed(with_res(S, cut), query, paused), changed(beside, query, paused), none)
+    assert (alone.mark, alone.at_rest) == (Mark.WAIT, False), "a cut link has its deadline"
+    backwards = views(paused, paused_here=True, replication=Replication.PAUSED_SYNC_T)
+    assert judge(at("sync"), *backwards).in_doubt
 
 
 # -- cutover --------------------------------------------------------------------------------------
