@@ -46,9 +46,6 @@ see the end of it."""
 PAUSE_S = 60.0
 """The domain is suspended meanwhile. Without an answer it is set going again, and the move goes back."""
 THEN_S = 60.0
-LIMIT_S = 3600.0
-"""The way to the receiver is cut then: one that hangs would be waited for, and the domain's lock held, for
-ever. Filled in by `xl.migrate`."""
 SUSPENDING = ("issuing PV suspend request", "issuing PVH suspend request", "issuing HVM suspend request")
 HAS_SUSPENDED = "guest has suspended"
 COMPLETE = re.compile(r"ao 0x[0-9a-f]+: complete, rc=0$")
@@ -88,7 +85,7 @@ def tunnel(domain: str, destination: str, said: int, answers: int) -> str:
     """
     receive = f"sh -c {shlex.quote(RECEIVE)} receive {shlex.quote(domain)}"
     carry = f"python3 -I -c {shlex.quote(CARRIER)}" if CARRIER else SSH
-    sent = f"timeout {LIMIT_S:.0f} {carry} {shlex.quote(destination)} {shlex.quote(receive)}"
+    sent = f"{carry} {shlex.quote(destination)} {shlex.quote(receive)}"
     over = OVER.decode().rstrip()
     return (
         f"exec {MEMORY}<&0; echo $$ >&{said}; "

@@ -200,8 +200,8 @@ def test_a_disk_on_a_device_that_cannot_be_written_is_not_open() -> None:
 def test_memory_is_sent_straight_to_another_host(compressed: bool, here: str, there: str) -> None:
     stream = xl.stream("web1", "root", "10.0.0.2", 3900, compressed=compressed)
     line = (
-        f'xl save -p "$1" /dev/stdout |{here} timeout 3900 ssh -o BatchMode=yes -o StrictHostKeyChecking=yes '
-        "-o ConnectTimeout=15 -o ServerAliveInterval=15 -c aes128-gcm@openssh.com,aes128-ctr "
+        f'xl save -p "$1" /dev/stdout |{here} ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o '
+        "ConnectTimeout=15 -o ServerAliveInterval=15 -c aes128-gcm@openssh.com,aes128-ctr "
         f"\"$2\" '{there} | xl restore -p /dev/stdin'"
     )
     assert stream.argv == ("sh", "-c", line, "stream", "web1", "root@10.0.0.2")
@@ -211,7 +211,7 @@ def test_memory_is_sent_straight_to_another_host(compressed: bool, here: str, th
         for way in (Transport.TCP, Transport.TLS)
     )
     line = (
-        f'carrier=$(cat); xl save -p "$1" /dev/stdout |{here} timeout 3900 python3 -I -c "$carrier" '
+        f'carrier=$(cat); xl save -p "$1" /dev/stdout |{here} python3 -I -c "$carrier" '
         f"\"$2\" '{there} | xl restore -p /dev/stdin'"
     )
     assert plain.argv == ("sh", "-c", line, "stream", "web1", "root@10.0.0.2")

@@ -259,22 +259,6 @@ def test_in_tls_without_openssl(env: dict[str, str], tmp_path: Path) -> None:
     assert b"no certificate: no entropy" in done.stderr
 
 
-@pytest.mark.parametrize("transport", list(Transport))
-def test_a_receiver_that_hangs_is_not_waited_for_for_ever(
-    env: dict[str, str], tmp_path: Path, transport: Transport
-) -> None:
-    (tmp_path / "xl").write_text(
-        '#!/bin/sh\n[ "$1" = save ] && { yes; echo "resumed" >&2; exit 1; }\nexec sleep 60\n'
-    )
-    (tmp_path / "xl").chmod(0o755)
-    stream = xl.stream("web1", "root", "127.0.0.1", 3, compressed=False, transport=transport)
-    done = subprocess.run(
-        stream.argv, input=stream.stdin, text=True, capture_output=True, timeout=30, env=env
-    )
-    assert done.returncode == 124
-    assert "resumed" in done.stderr, "xl lets the domain run on when nobody takes its memory"
-
-
 @pytest.mark.parametrize("transport", [Transport.TCP, Transport.TLS])
 def test_a_stream_by_it(env: dict[str, str], tmp_path: Path, transport: Transport) -> None:
     """The whole line, with an `xl` that sends and takes a text."""

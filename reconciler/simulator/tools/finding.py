@@ -52,9 +52,8 @@ def walk(files: Files, path: str, node: Node, depth: int, tests: dict[str, str])
 def matches(path: str, node: Node, tests: dict[str, str]) -> bool:
     kind = LETTER[type(node).__name__]
     name = posixpath.basename(path)
-    regex = re.sub(
-        r"\\([(|)])", r"\1", tests.get("-regex", ".*")
-    )  # Emacs' groups, of which nothing else is used
+    # Of Emacs' syntax only groups are used.
+    regex = re.sub(r"\\([(|)])", r"\1", tests.get("-regex", ".*"))
     named = fnmatch.fnmatchcase(name, tests.get("-name", "*")) and re.fullmatch(regex, path)
     return kind == tests.get("-type", kind) and bool(named)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PIPE = re.compile(
     r'(?:carrier=\$\(cat\); )?xl save -p "\$1" /dev/stdout \|(?: (zstd) -1 -q \|)? '
-    r'timeout \d+ (?:ssh .*|python3 -I -c "\$carrier") "\$2" '
+    r'(?:ssh .*|python3 -I -c "\$carrier") "\$2" '
     r"'(?:cat|zstd -dqc) \| xl restore -p /dev/stdin'"
 )
 
