@@ -38,10 +38,10 @@ SECRET_BYTES = 32
 CONNECT_S = 15.0
 PIECE = 1 << 18
 SILENT_S = 5.0
-"""A stranger who says nothing in TLS may take so much of it; one who says little at a time, all of it."""
+"""Who says nothing for so long is not listened to any more. Each is heard by himself."""
 PORT = b"listens at port "
 LISTEN = f"""\
-import base64, hmac, os, signal, socket, ssl, subprocess, sys, threading, time
+import base64, hmac, os, queue, signal, socket, ssl, subprocess, sys, threading, time
 until = time.monotonic() + {CONNECT_S}
 def late(*_):
     sys.exit("nobody came who knows the secret")
@@ -77,19 +77,27 @@ if len(secret) < {SECRET_BYTES}:
 context, certificate = made() if sys.argv[3] == "tls" else (None, "")
 listener = socket.create_server((sys.argv[1], 0))
 print("{PORT.decode()}%d %s" % (listener.getsockname()[1], certificate), file=sys.stderr, flush=True)
-while time.monotonic() < until:
-    listener.settimeout(max(0.001, until - time.monotonic()))
-    peer = listener.accept()[0]
-    peer.settimeout({SILENT_S} if context else 1)
+known = queue.Queue()
+def hear(peer):
     try:
+        peer.settimeout({SILENT_S})
         if context:
             peer = context.wrap_socket(peer, server_side=True)
         if hmac.compare_digest(take(peer.recv), secret):
-            break
+            return known.put(peer)
     except OSError:
         pass
     peer.close()
-else:
+def answer():
+    while time.monotonic() < until:
+        try:
+            threading.Thread(target=hear, args=listener.accept()[:1], daemon=True).start()
+        except (OSError, RuntimeError):
+            time.sleep(0.05)  # strangers have all the files or threads there are, or it is over
+threading.Thread(target=answer, daemon=True).start()
+try:
+    peer = known.get(timeout=max(0.001, until - time.monotonic()))
+except queue.Empty:
     late()
 signal.setitimer(signal.ITIMER_REAL, 0)
 listener.close()

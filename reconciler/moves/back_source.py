@@ -8,7 +8,15 @@ from reconciler.model.facts import DiskState, DomainState
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look, pivot
 from reconciler.moves.attach import ATTACH_SUSPEND
-from reconciler.moves.common import flip_commands, remove_images, resource_path, start_afresh, unfinished
+from reconciler.moves.common import (
+    flip_commands,
+    lift_pause,
+    remove_images,
+    resource_path,
+    start_afresh,
+    text_of,
+    unfinished,
+)
 from reconciler.moves.cutover import COPIES
 from reconciler.moves.home import (
     HOME_LOOKS,
@@ -213,7 +221,7 @@ class SourceAutostart(Step):
 
 
 class SourceLeftovers(Step):
-    """No image is left on the source, and no DRBD metadata unless the domain runs on DRBD."""
+    """No image is left on the source, and no DRBD metadata unless the domain runs on DRBD: then no pause."""
 
     name = "back-source-leftovers"
     phase = Phase.BACK
@@ -227,7 +235,7 @@ class SourceLeftovers(Step):
             files.UNFINISHED,
             drbd.RESOURCES,
         )
-        return {Side.SOURCE: (*asked, dm.TABLES) if order.pivots else asked}
+        return {Side.SOURCE: (*asked, dm.TABLES if order.pivots else text_of(order))}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
         view = views.source
@@ -246,6 +254,8 @@ class SourceLeftovers(Step):
                     commands.append(lvm.remove(disk.source_group, disk.metadata))
             if resource_path(order) in view.get(files.RESOURCE_FILES):
                 commands += [files.remove(resource_path(order)), files.sync_folder(drbd.FOLDER)]
+        elif not order.pivots:
+            commands += lift_pause(order, view)
         if drop := unfinished(order, view):
             commands.append(files.remove(*drop))
         return tuple(commands)

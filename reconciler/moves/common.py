@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DomainState, View
+from reconciler.model.facts import DomainState, Query, View
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, wait, wrong
@@ -31,6 +31,19 @@ def resource_text(order: Order) -> str:
 
 def resource_path(order: Order) -> str:
     return f"/etc/drbd.d/{order.resource}.res"
+
+
+def text_of(order: Order) -> Query[str | None]:
+    """What a host's resource file of this domain says."""
+    return files.text_of(resource_path(order))
+
+
+def lift_pause(order: Order, view: View) -> tuple[Command, ...]:
+    """What lets a host's sync go on that a move has paused there; one that a person paused stays."""
+    found = look.resource(view, order)
+    paused = [v.minor for v in found.volumes if v.paused_here] if found is not None else []
+    ours = paused and drbd.pauses(view.get(text_of(order)) or "")
+    return tuple(drbd.resume_sync(minor) for minor in paused) if ours else ()
 
 
 def unfinished(order: Order, view: View) -> tuple[str, ...]:

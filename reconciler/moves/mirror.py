@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.commands import drbd, files
 from reconciler.model.command import Command
-from reconciler.model.facts import Connection, DiskState, DrbdResource, Query, Replication, Role
+from reconciler.model.facts import Connection, DiskState, DrbdResource, Replication, Role
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import look, stream
 from reconciler.moves.common import (
@@ -12,8 +12,10 @@ from reconciler.moves.common import (
     WriteResourceFile,
     bring_up,
     flip_commands,
+    lift_pause,
     resource_path,
     resource_text,
+    text_of,
 )
 from reconciler.moves.step import (
     DONE,
@@ -144,7 +146,7 @@ class Sync(Step):
     max_attempts = 5
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return dict.fromkeys(order.sides, (drbd.RESOURCES, _text_of(order)))
+        return dict.fromkeys(order.sides, (drbd.RESOURCES, text_of(order)))
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         source, target = look.resource(views.source, order), look.resource(views.target, order)
@@ -163,9 +165,10 @@ class Sync(Step):
             return wrong(f"unexpected roles; {both}")
         if look.disk_lost(target):
             return wrong(f"a disk on {order.target.name} has failed; {both}")
-        if look.in_step(source, order) and look.in_step(target, order):
-            return DONE
         percent, told = sync_percent(source, order), look.describe(source)
+        if look.in_step(source, order) and look.in_step(target, order):
+            left = lift_pause(order, views.source)  # it would stop what a cut link makes necessary
+            return Verdict(Mark.READY, f"{told}; its pause is to be lifted", percent) if left else DONE
         rate = order.policy.resync_rate_mb_s
         if self._commands(order, progress, views):
             said = f"its rate is to be {rate} MB a second" if rate else "it is to be paused"
@@ -181,16 +184,19 @@ class Sync(Step):
         One that says all may not be in force yet. To pause a sync one side's word is enough: the source's. A
         pause that somebody made by hand stays.
         """
-        source = look.resource(views.source, order)
-        wanted, rate, query = resource_text(order), order.policy.resync_rate_mb_s, _text_of(order)
+        source, target = look.resource(views.source, order), look.resource(views.target, order)
+        wanted, rate, query = resource_text(order), order.policy.resync_rate_mb_s, text_of(order)
+        lift = lift_pause(order, views.source)
+        if all(found is not None and look.in_step(found, order) for found in (source, target)):
+            return {Side.SOURCE: lift}
         commands: dict[Side, tuple[Command, ...]] = {}
         for side in order.sides:
             text = views[side].get(query) if views[side].knows(query) else None
             if text is None or drbd.rateless(text) != drbd.rateless(wanted):
                 continue
             volumes = source.volumes if side is Side.SOURCE and source is not None else ()
-            if rate and drbd.pauses(text) and (paused := [v for v in volumes if v.paused_here]):
-                commands[side] = tuple(drbd.resume_sync(v.minor) for v in paused)
+            if rate and side is Side.SOURCE and lift:
+                commands[side] = lift
                 continue  # the file says that it is the tool's pause until none is seen any more
             needed: tuple[Command, ...] = ()
             if text != wanted or progress.unsure:
@@ -209,10 +215,6 @@ class Sync(Step):
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.sync_deadline_s
-
-
-def _text_of(order: Order) -> Query[str | None]:
-    return files.text_of(resource_path(order))
 
 
 def sync_percent(source: DrbdResource, order: Order) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.model.move import Direction, Kind, Order, Phase, Progress, Side
-from reconciler.model.placement import Desired
+from reconciler.model.placement import Desired, Host
 from reconciler.moves import recipe
 
 
@@ -19,11 +19,9 @@ def sync_rate_mb_s(order: Order, desired: Desired | None, active: Iterable[tuple
     syncing = [
         other
         for other, progress in active
-        if _before_cutover(other, progress) and _allowed(other, desired) > 0
+        if _before_cutover(other, progress) and not _paused(other, desired)
     ]
-    for side in order.sides:
-        planned = order.host(side)
-        host = desired.hosts.get(planned.name, planned) if desired else planned
+    for host in _hosts(order, desired):
         if host.sync_mb_s is not None:
             sharing = sum(_touches(other, host.name) for other in syncing if other.domain != order.domain)
             rates.append(min(host.sync_mb_s, max(1, host.sync_mb_s // (1 + sharing))))
@@ -34,6 +32,17 @@ def _allowed(order: Order, desired: Desired | None) -> int:
     """What the domain's own policy says."""
     domain = desired.domains.get(order.domain) if desired else None
     return (domain.policy if domain else order.policy).resync_rate_mb_s
+
+
+def _hosts(order: Order, desired: Desired | None) -> list[Host]:
+    """A move's hosts, as the commit in force has them."""
+    planned = [order.host(side) for side in order.sides]
+    return [desired.hosts.get(host.name, host) if desired else host for host in planned]
+
+
+def _paused(order: Order, desired: Desired | None) -> bool:
+    """By the word of its domain or of either of its hosts."""
+    return not _allowed(order, desired) or any(host.sync_mb_s == 0 for host in _hosts(order, desired))
 
 
 def _before_cutover(order: Order, progress: Progress) -> bool:

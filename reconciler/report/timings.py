@@ -16,7 +16,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reconciler.commands import xl
+from reconciler.commands import drbd, xl
 from reconciler.model.move import Direction, Kind, Order, Phase, Prediction, Status
 from reconciler.moves import recipe
 from reconciler.moves.journal import Event, EventKind, Record
@@ -213,6 +213,13 @@ def _failed(event: Event) -> bool:
     return any(row.get("exit", 0) != 0 for row in event.detail.get("commands", []))
 
 
+def _pauses(event: Event) -> bool:
+    """Whether a sync is to be paused by what is about to be sent."""
+    paused = drbd.pause_sync(0).argv[:2]
+    rows = event.detail.get("commands", [])
+    return event.kind is EventKind.INTENT and any(tuple(row["argv"][:2]) == paused for row in rows)
+
+
 def _all_succeeded(event: Event) -> bool:
     rows = event.detail.get("commands", [])
     return bool(rows) and all(row.get("exit") == 0 for row in rows)
@@ -235,12 +242,14 @@ def _predicted_s(prediction: Prediction, kind: FreezeKind) -> float | None:
 
 
 def sample(record: Record, events: Sequence[Event]) -> Sample | None:
-    """What a finished move teaches the next prediction; None for one that was held while it synced."""
+    """What a finished move teaches the next prediction; None for one held or paused while it synced."""
     order = record.order
     if order.kind is not Kind.MOVE or record.progress.status is not Status.MOVED:
         return None
     syncing = (Connect.name, Sync.name)
     if any(event.kind is EventKind.HELD and event.step in syncing for event in events):
+        return None
+    if any(event.step == Sync.name and _pauses(event) for event in events):
         return None
     times = timings(record, events)
     spans = [step for step in times.steps if step.step in syncing]

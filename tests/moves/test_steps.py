@@ -593,6 +593,28 @@ def test_a_sync_is_paused_and_goes_on() -> None:
     assert judge(at("sync"), *backwards).in_doubt
 
 
+def test_a_pause_does_not_outlive_its_sync() -> None:
+    """Set in the moment the sync ended, or by a move that was taken back: it would stop the next one."""
+    none = replace(ORDER, policy=replace(ORDER.policy, resync_rate_mb_s=0))
+    query, resume = files.text_of("/etc/drbd.d/xr-web1.res"), [drbd.resume_sync(minor) for minor in MINORS]
+    both = res(volume={"paused_here": True})
+    for order in (none, ORDER):
+        for text, lifted in ((resource_text(none), resume), (resource_text(ORDER), [])):
+            source = changed(with_res(S, both), query, text)
+            target = changed(with_res(T, res(Role.SECONDARY, Role.PRIMARY)), query, text)
+            verdict = judge(at("sync"), source, target, order)
+            assert verdict.mark is (Mark.READY if lifted else Mark.DONE)
+            assert not lifted or verdict.why.endswith("; its pause is to be lifted")
+            assert not lifted or acts(at("sync"), source, target, order) == [
+                (Side.SOURCE, command) for command in lifted
+            ]
+    runs = with_res(has(S, dom(), on="drbd"), both)
+    for text, lifted in ((resource_text(none), resume), (resource_text(ORDER), []), (None, [])):
+        verdict = judge(left := back("back-source-leftovers"), seen := changed(runs, query, text), T)
+        assert verdict.mark is (Mark.READY if lifted else Mark.DONE)
+        assert not lifted or [each for _, each in acts(left, seen, T)] == lifted
+
+
 # -- cutover --------------------------------------------------------------------------------------
 
 MIRRORED = with_res(has(S, dom(), on="drbd", joined=True), res())

@@ -86,6 +86,8 @@ def test_a_paused_one_takes_no_share() -> None:
     )
     assert sync_rate_mb_s(ORDER, commit, [(ORDER, at("sync")), web2]) == 15
     assert sync_rate_mb_s(ORDER, paused, [(ORDER, at("sync")), web2]) == 30
+    elsewhere = desired(80, xen1=30, xen3=0)
+    assert sync_rate_mb_s(ORDER, elsewhere, [(ORDER, at("sync")), web2]) == 30, "by its other host's word"
 
 
 def test_never_none_at_all() -> None:

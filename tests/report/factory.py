@@ -73,13 +73,13 @@ class Story:
     def _event(self, kind: EventKind, detail: dict[str, Any] | None = None, step: str = "") -> None:
         self.journal.record(self.order, self.progress, self.now, kind, step, detail)
 
-    def intent(self) -> Story:
+    def intent(self, *argv: str) -> Story:
         self.progress = replace(
             self.progress,
             attempts=self.progress.attempts + 1,
             tried=self.progress.tried | {self.progress.step},
         )
-        self._event(EventKind.INTENT, {"commands": []})
+        self._event(EventKind.INTENT, {"commands": [{"host": "xen1", "argv": [*argv]}] if argv else []})
         return self
 
     def outcome(self, **row: Any) -> Story:

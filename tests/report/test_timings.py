@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.commands import drbd
 from reconciler.model.move import Direction, Order, Phase, Reason, Status
 from reconciler.model.placement import Attach, Cutover
 from reconciler.moves.journal import Journal
@@ -300,6 +301,10 @@ class TestSample:
 
     def test_a_move_held_in_its_sync_teaches_nothing(self, story: Story) -> None:
         story.until("sync").held(Reason.UNREACHABLE, "xen2 is silent").wait(3600).done().finish()
+        assert sample(story.record, story.events) is None
+
+    def test_a_paused_sync_teaches_nothing(self, story: Story) -> None:
+        story.until("sync").intent(*drbd.pause_sync(100).argv).wait(3600).done().finish()
         assert sample(story.record, story.events) is None
 
     def test_a_move_that_went_back_or_goes_on_teaches_nothing(self, journal: Journal, story: Story) -> None:

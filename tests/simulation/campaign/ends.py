@@ -41,10 +41,16 @@ def problems(world: World, order: Order, progress: Progress, faults: list[str]) 
             return found + leftovers(target, order, own=True) + unfinished(world)
         case Status.BACK, Kind.MOVE:
             assert source is not None
-            return here(source, order, may_be_down) + gone(target, order, "target") + unfinished(world)
+            found = here(source, order, may_be_down) + gone(target, order, "target") + unfinished(world)
+            return [*found, f"I6: a sync is paused on {source.name} still"] if paused(source) else found
         case Status.BACK, _:
             return gone(target, order, "target") + unfinished(world)
     return []
+
+
+def paused(host: SimHost) -> bool:
+    """Whether DRBD was told to pause a sync there."""
+    return any(device.paused for resource in host.drbd.values() for device in resource.devices.values())
 
 
 def unfinished(world: World) -> list[str]:

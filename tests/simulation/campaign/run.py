@@ -15,7 +15,7 @@ from reconciler.simulator import checkers
 from reconciler.simulator.domain import SLOTS
 from reconciler.simulator.runner import Point
 from reconciler.simulator.simclock import SimClock
-from tests.simulation.campaign import ends, strangers
+from tests.simulation.campaign import ends, stage, strangers
 from tests.simulation.campaign.asking import Operator
 from tests.simulation.campaign.faults import reads
 from tests.simulation.campaign.outcome import Met, Outcome, Violation
@@ -228,7 +228,7 @@ class Run:
             return True
         if self.turned or self.scenario.turn_at is None:
             return False
-        return self._journaled().step == self.scenario.turn_at
+        return self._turns_at(self._journaled())
 
     def _done_by_hand(self, what: str) -> None:
         """What a person does: asks the daemon for something, or does it on the hosts."""
@@ -278,9 +278,15 @@ class Run:
             return False
         return not self.scenario.unpause_fails or now.direction is Direction.BACK or now.step == "go"
 
+    def _turns_at(self, progress: Progress) -> bool:
+        """Whether it is the scenario's step; a sync that is paused in it has to be seen so."""
+        if progress.step != self.scenario.turn_at:
+            return False
+        return not self.scenario.paused or ends.paused(self.world.hosts[stage.SOURCE])
+
     def _turned(self, progress: Progress) -> Progress:
         """Somebody asks for going back when the scenario's step is reached."""
-        if self.turned or progress.step != self.scenario.turn_at or progress.direction is Direction.BACK:
+        if self.turned or not self._turns_at(progress) or progress.direction is Direction.BACK:
             return progress
         self.turned = True
         now = self.clock.now()

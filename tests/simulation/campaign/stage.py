@@ -45,7 +45,7 @@ class Scenario:
     """Where a run starts: `turn_at` names the step at which somebody asks for going back.
 
     Faults are made from the step `begins_at` on; what comes before it another scenario has as well. `paused`:
-    the sync is until a commit lets it go on; faults are made at that step only.
+    the sync is until a commit lets it go on, and faults are made at that step only; or until `turn_at`.
     """
 
     name: str
@@ -92,6 +92,7 @@ SCENARIOS = {
             "stream-back-unpause-fails", unpause_fails=True, attach=Attach.PIVOT, cutover=Cutover.STREAM
         ),
         Scenario("paused", paused=True, attach=Attach.PIVOT, cutover=Cutover.STREAM),
+        Scenario("paused-back", paused=True, turn_at="sync"),
         Scenario("live", begins_at="cutover-live", attach=Attach.PIVOT, cutover=Cutover.LIVE),
         *(
             Scenario(f"live-back-{step}", turn_at=step, attach=Attach.PIVOT, cutover=Cutover.LIVE)
