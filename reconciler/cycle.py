@@ -25,11 +25,12 @@ from reconciler.model.command import Runner
 from reconciler.model.facts import View
 from reconciler.model.move import Kind, Order, Phase, Progress, Reason, Side, Status
 from reconciler.model.placement import Desired, Host, Problem
-from reconciler.model.plan import Item, ItemKind, Plan
+from reconciler.model.plan import BEGUN, Item, Plan
 from reconciler.moves import machine, recipe
 from reconciler.moves.authority import may_rest, untouchable
 from reconciler.moves.journal import EventKind, Journal, Record
 from reconciler.observed.survey import ask, survey
+from reconciler.planning import mirrors
 from reconciler.planning.planner import plan
 from reconciler.planning.predict import Rates
 from reconciler.planning.rates import sync_rate_mb_s
@@ -212,7 +213,17 @@ class Cycle:
             salt=self._salt,
             held=self._kept_back(desired),
             accepted=self.journal.accepted(),
+            came_from=self._came_from(desired),
         )
+
+    def _came_from(self, desired: Desired) -> dict[str, str]:
+        """Where mirrors are to be kept, by domain."""
+        found = {}
+        for domain in desired.domains.values():
+            last = self.journal.moved(domain.name) if domain.policy.keep_mirror else None
+            if last is not None and last.order.source is not None and last.order.target.name == domain.host:
+                found[domain.name] = last.order.source.name
+        return found
 
     def _kept_back(self, desired: Desired) -> dict[str, str]:
         """Domains for which no new journey may begin, and why."""
@@ -231,22 +242,19 @@ class Cycle:
             self._heed_placement(record, self.intent.desired)
         begun = 0
         for item in self.plan.items:
-            if item.kind in (ItemKind.MOVE, ItemKind.PROVISION) and item.order is not None:
+            if item.kind in BEGUN and item.order is not None:
                 begun += self._begin(item, item.order)
         return begun
 
     def _heed_placement(self, record: Record, desired: Desired) -> None:
         order, progress = record.order, record.progress
-        wanted = desired.domains.get(order.domain)
-        if order.kind is not Kind.MOVE or wanted is None or wanted.host == order.target.name:
-            return
-        if self.desk.stops(order.domain) or untouchable(progress):
+        why = mirrors.unwanted(order, desired)
+        if not why or self.desk.stops(order.domain) or untouchable(progress):
             return
         step = recipe.find(order, progress.direction, progress.step)
-        waits = step.gated or machine.waits_for_window(self._as_committed(order), progress, self.clock.day())
+        waits = step.gated or machine.waits_at_gate(self._as_committed(order), progress, self.clock.day())
         if step.phase not in (Phase.ATTACH, Phase.MIRROR) and not waits:
             return
-        why = f"commit {desired.commit[:12]} wants {order.domain} on {wanted.host}"
         back = machine.turn_back(order, progress, Reason.PLACEMENT_CHANGED, why, self.clock.now())
         if back is not None:
             log.warning("%s goes back: %s", order.move_id, why)
@@ -270,8 +278,8 @@ class Cycle:
     def advance(self, stop: Callable[[], bool]) -> float | None:
         """Take every journey as far as it goes; seconds until the next is due, None when none is under way.
 
-        0.0 means that one has ended and a new look is due. While one is driven, the others that are due
-        are driven again: none waits for another one's long command.
+        0.0 means that one has ended and a new look is due. A mirror in step is due with the next pass. While
+        one is driven, the others that are due are driven again: none waits for another one's long command.
         """
         waiting = {r.order.move_id: 0.0 for r in self.journal.active() if not self._rests(r)}
         if not waiting:
@@ -297,7 +305,15 @@ class Cycle:
             wait(driven)  # no thread drives a journey any more when this is left
         if over or not waiting:
             return 0.0
-        return max(0.01, min(waiting.values()) - self.clock.monotonic_s())
+        for record in self.journal.active():
+            if record.order.move_id in waiting and self._stands_by(record):
+                del waiting[record.order.move_id]
+        return max(0.01, min(waiting.values()) - self.clock.monotonic_s()) if waiting else None
+
+    def _stands_by(self, record: Record) -> bool:
+        """Whether a journey is a mirror in step, which waits for a commit."""
+        order = self._as_committed(record.order)
+        return order.standby and machine.waits_at_gate(order, record.progress, self.clock.day())
 
     def _drive(
         self,
@@ -362,7 +378,7 @@ class Cycle:
         return progress, seconds
 
     def _as_committed(self, order: Order) -> Order:
-        """The order with the rate and the window of the commit in force; all else stays as planned."""
+        """The order with what the commit in force says of rate, window and mirror; the rest stays."""
         desired = self.intent.desired
         active = [(record.order, record.progress) for record in self.journal.active()]
         wanted = desired.domains.get(order.domain) if desired else None
@@ -371,7 +387,7 @@ class Cycle:
             resync_rate_mb_s=sync_rate_mb_s(order, desired, active),
             cutover_window=(wanted.policy if wanted else order.policy).cutover_window,
         )
-        return replace(order, policy=policy)
+        return replace(order, policy=policy, standby=mirrors.stands_by(order, desired))
 
     def _tell(self, order: Order, progress: Progress) -> None:
         if progress.status is Status.MOVED:

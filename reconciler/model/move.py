@@ -158,6 +158,8 @@ class Order:
     source_known: int | None = None
     target_known: int | None = None
     """The newest claim number the hosts knew when the journey was planned."""
+    standby: bool = False
+    """A mirror on the target, kept in step until a commit wants the domain there."""
 
     @property
     def pivots(self) -> bool:

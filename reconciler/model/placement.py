@@ -69,6 +69,7 @@ class Policy:
     max_freeze_s: int | None = None
     resync_rate_mb_s: int = 100
     cutover_window: str | None = None
+    keep_mirror: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ class ItemKind(enum.Enum):
 
     IN_PLACE = "in place"
     MOVE = "move"
+    MIRROR = "mirror"
     PROVISION = "create"
     CARRY_ON = "carry on"
     LATER = "later"
@@ -22,7 +23,9 @@ class ItemKind(enum.Enum):
     UNMANAGED = "unmanaged"
 
 
-CHANGES = frozenset({ItemKind.MOVE, ItemKind.PROVISION, ItemKind.CARRY_ON, ItemKind.LATER})
+CHANGES = frozenset({ItemKind.MOVE, ItemKind.MIRROR, ItemKind.PROVISION, ItemKind.CARRY_ON, ItemKind.LATER})
+BEGUN = frozenset({ItemKind.MOVE, ItemKind.MIRROR, ItemKind.PROVISION})
+"""What a pass begins."""
 ERRORS = frozenset({ItemKind.REFUSED, ItemKind.UNKNOWN})
 
 
@@ -65,7 +68,7 @@ class Plan:
     @property
     def hopeful(self) -> bool:
         """Whether the next look may find something to begin that this one did not."""
-        return any(item.kind in (ItemKind.MOVE, ItemKind.PROVISION, ItemKind.UNKNOWN) for item in self.items)
+        return any(item.kind in BEGUN or item.kind is ItemKind.UNKNOWN for item in self.items)
 
     @property
     def exit_code(self) -> int:

@@ -81,7 +81,7 @@ class Ready(Step):
         if not (look.in_step(source, order) and look.in_step(target, order)):
             return wait(f"not in step; source: {look.describe(source)}; target: {look.describe(target)}")
         free = views.target.get(xl.INFO).free_memory_mb - order.target.reserve_memory_mb
-        if free < order.memory_mb:
+        if free < order.memory_mb and not order.standby:
             return wrong(f"{order.target.name} has {free} MiB free, {order.domain} needs {order.memory_mb}")
         if not order.streams and views.target.get(files.SPACE) < order.memory_mb * MIB + 64 * MIB:
             return wrong(

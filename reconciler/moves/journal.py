@@ -21,7 +21,7 @@ from cattrs.preconf.json import make_converter
 
 from reconciler.errors import JournalError, JournalFull
 from reconciler.model.command import Claim
-from reconciler.model.move import Order, Progress
+from reconciler.model.move import Order, Progress, Status
 from reconciler.model.stamp import stamp, unstamp
 from reconciler.moves import recipe
 from reconciler.moves.reserve import Reserve
@@ -256,6 +256,12 @@ class Journal:
     def finished(self, limit: int) -> list[Record]:
         """The latest ended journeys, newest first."""
         return self._records("WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?", limit)
+
+    def moved(self, domain: str) -> Record | None:
+        """The latest journey of a domain that came to its end on the target."""
+        moved = "json_extract(progress_json, '$.status')=?"
+        where = f"WHERE domain=? AND ended IS NOT NULL AND {moved} ORDER BY epoch DESC LIMIT 1"
+        return next(iter(self._records(where, domain, Status.MOVED.value)), None)
 
     def _records(self, where: str, *values: Any) -> list[Record]:
         rows = self._rows(f"SELECT order_json, progress_json, began, ended FROM moves {where}", *values)

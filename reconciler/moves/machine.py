@@ -9,6 +9,7 @@ Invariants kept here:
 from __future__ import annotations
 
 import datetime
+import math
 from dataclasses import dataclass, replace
 
 from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skip, Skipped, tell
@@ -134,15 +135,20 @@ def _due(progress: Progress, now: datetime.datetime) -> bool:
 
 
 def shut_for_s(order: Order, progress: Progress, step: Step, day: datetime.datetime) -> float:
-    """Seconds that a journey at this step has to wait for the domain's window; 0.0 if it has not to."""
-    if order.policy.cutover_window is None or progress.direction is Direction.BACK:
-        return 0.0
+    """Seconds that a journey at this step has to wait for the domain's window; 0.0 if it has not to.
+
+    A mirror that is kept waits for a commit: nobody knows how long.
+    """
     stops = step.phase is Phase.CUTOVER and step.freeze_begins and step.name not in progress.tried
-    return opens_in_s(order.policy.cutover_window, day) if step.gated or stops else 0.0
+    if progress.direction is Direction.BACK or not (step.gated or stops):
+        return 0.0
+    if order.standby:
+        return math.inf
+    return opens_in_s(order.policy.cutover_window, day) if order.policy.cutover_window is not None else 0.0
 
 
-def waits_for_window(order: Order, progress: Progress, day: datetime.datetime) -> bool:
-    """Whether a journey does nothing but wait for its window."""
+def waits_at_gate(order: Order, progress: Progress, day: datetime.datetime) -> bool:
+    """Whether a journey does nothing but wait for its window, or for a commit."""
     here = (step for step in recipe.steps(order, progress.direction) if step.name == progress.step)
     return any(shut_for_s(order, progress, step, day) > 0 for step in here)
 
@@ -155,10 +161,13 @@ def _shut(
     day: datetime.datetime,
     seconds: float,
 ) -> Pause:
-    """All is ready and the domain's window is not open: looked at again until it is. It is no trouble."""
-    window = (order.policy.cutover_window or "").replace("-", " and ")
-    opens = (day + datetime.timedelta(seconds=seconds)).astimezone(datetime.UTC)
-    why = f"in step; changes hosts between {window} UTC, next at {opens:%d %b %H:%M}"
+    """All is ready and the domain is not to change hosts yet: looked at again until it is. No trouble."""
+    if order.standby:
+        why = f"in step; {order.domain} changes to {order.target.name} when a commit wants it there"
+    else:
+        window = (order.policy.cutover_window or "").replace("-", " and ")
+        opens = (day + datetime.timedelta(seconds=seconds)).astimezone(datetime.UTC)
+        why = f"in step; changes hosts between {window} UTC, next at {opens:%d %b %H:%M}"
     waiting = replace(progress.at(step.name, now), reason=None, detail=why)
     return Pause(waiting, min(seconds, WINDOW_POLL_S))
 

@@ -101,6 +101,15 @@ def move(
     return order, (*ways.remarks, *when)
 
 
+def too_long_frozen(order: Order) -> str:
+    """Why its freeze is not allowed; empty when it is."""
+    allowed_s = order.policy.max_freeze_s
+    freeze_s = max(order.prediction.freeze_attach_s, order.prediction.freeze_cutover_s)
+    if allowed_s is None or freeze_s <= allowed_s:
+        return ""
+    return f"its freeze is predicted at {freeze_s} s, policy allows {allowed_s} s"
+
+
 def provision(situation: Situation, domain: Domain, room: Room) -> Order | str:
     """The order to create a domain, or why not."""
     wanted = domain.provision

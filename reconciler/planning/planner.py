@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 from dataclasses import replace
 
 from reconciler.commands import files, xl
 from reconciler.errors import UnknownFact
 from reconciler.model.facts import DomainState, Unknown, View
-from reconciler.model.move import Direction, Order, Progress, Reason, Status
-from reconciler.model.placement import Domain
+from reconciler.model.move import Direction, Order, Progress, Status
+from reconciler.model.placement import Desired, Domain
 from reconciler.model.plan import Item, ItemKind, Plan
-from reconciler.moves.machine import waits_for_window
+from reconciler.moves.machine import waits_at_gate
 from reconciler.planning.index import Found, Index, index
-from reconciler.planning.orders import move, provision
+from reconciler.planning.mirrors import keep, quiet, stands_by, told
+from reconciler.planning.orders import move, provision, too_long_frozen
 from reconciler.planning.preflight import Rooms
+from reconciler.planning.retries import held_off
 from reconciler.planning.rewinds import heeded, rewinds
 from reconciler.planning.situation import Situation
 from reconciler.planning.traces import exists, remains, saved_notes, traces, twins, untold
@@ -40,16 +41,18 @@ def _items(situation: Situation) -> Iterator[Item]:
     desired, seen = situation.desired, index(situation.views)
     rooms = Rooms(order for order, _ in situation.active)
     in_flight = {order.domain: (order, progress) for order, progress in situation.active}
-    waiting = (waits_for_window(order, progress, situation.now) for order, progress in situation.active)
-    slots = situation.limits.max_moves - len(in_flight) + sum(waiting)
+    busy = [pair for pair in situation.active if not waits_at_gate(*pair, situation.now)]
+    mirrors = sum(stands_by(order, desired) for order, _ in busy)
+    slots = situation.limits.max_moves - len(busy) + mirrors
     rewound = rewinds(situation.views, situation.accepted)
+    items: dict[str, Item] = {}
     for name in sorted({*desired.domains, *desired.refused, *in_flight}):
         domain = desired.domains.get(name)
         if name in in_flight:
-            yield _carry_on(*in_flight[name], domain)
+            items[name] = _carry_on(*in_flight[name], domain, desired)
             continue
         if name in desired.refused or domain is None:
-            yield Item(name, ItemKind.REFUSED, None, None, str(desired.refused[name]))
+            items[name] = Item(name, ItemKind.REFUSED, None, None, str(desired.refused[name]))
             continue
         try:
             item = _place(situation, domain, seen, rooms)
@@ -65,12 +68,24 @@ def _items(situation: Situation) -> Iterator[Item]:
                 item = replace(item, kind=ItemKind.LATER, why=why)
             else:
                 slots -= 1
-        yield item
+        items[name] = item
+    slots -= mirrors  # moves never wait for mirrors
+    for name, host in situation.came_from.items():
+        if name in items and items[name].kind is ItemKind.IN_PLACE and name not in in_flight:
+            items[name] = heeded(keep(situation, items[name], host, seen, rooms, slots), rewound)
+            if (order := items[name].order) is not None:
+                rooms.take(order)
+                slots -= 1
+    yield from items.values()
     for name, host in unmanaged({*desired.domains, *desired.refused, *in_flight}, situation.views):
         yield Item(name, ItemKind.UNMANAGED, None, host, "named in no committed file; left alone")
 
 
-def _carry_on(order: Order, progress: Progress, domain: Domain | None) -> Item:
+def _carry_on(order: Order, progress: Progress, domain: Domain | None, desired: Desired) -> Item:
+    if quiet(order, progress, desired):
+        here = order.source.name if order.source else None
+        wanted = domain.host if domain else here
+        return Item(order.domain, ItemKind.IN_PLACE, wanted, here, notes=(told(order, progress),))
     verb = "going back" if progress.direction is Direction.BACK else "under way"
     why = f"{order.kind.value} {order.move_id} is {verb} at step {progress.step}"
     if progress.status is Status.HELD and progress.reason:
@@ -131,7 +146,7 @@ def _place(situation: Situation, domain: Domain, seen: Index, rooms: Rooms) -> I
         return item(
             ItemKind.UNKNOWN, f"{', '.join(where.silent)} did not answer, so it may run there as well"
         )
-    later = _held_off(situation, domain)
+    later = held_off(situation, domain)
     if later is not None:
         return later
     ordered = move(situation, domain, found, rooms.at(domain.host), situation.views)
@@ -142,10 +157,8 @@ def _place(situation: Situation, domain: Domain, seen: Index, rooms: Rooms) -> I
     order, notes = ordered
     if left:
         return item(ItemKind.REFUSED, untold(domain.name, left, found))
-    allowed_s = domain.policy.max_freeze_s
-    freeze_s = max(order.prediction.freeze_attach_s, order.prediction.freeze_cutover_s)
-    if allowed_s is not None and freeze_s > allowed_s:
-        return item(ItemKind.REFUSED, f"its freeze is predicted at {freeze_s} s, policy allows {allowed_s} s")
+    if why := too_long_frozen(order):
+        return item(ItemKind.REFUSED, why)
     return replace(item(ItemKind.MOVE), order=order, notes=notes)
 
 
@@ -187,7 +200,7 @@ def _absent(situation: Situation, domain: Domain, where: Whereabouts, seen: Inde
     kept = remains(domain.name, situation.views, _names(situation))
     if kept:
         return item(ItemKind.REFUSED, exists(domain.name, kept))
-    later = _held_off(situation, domain)
+    later = held_off(situation, domain)
     if later is not None:
         return later
     order = provision(situation, domain, rooms.at(domain.host))
@@ -200,28 +213,3 @@ def _names(situation: Situation) -> set[str]:
     """Every domain that is committed or runs somewhere."""
     running = {seen.name for view in situation.views.values() for seen in view.get(xl.DOMAINS)}
     return {*situation.desired.domains, *situation.desired.refused, *running}
-
-
-def _held_off(situation: Situation, domain: Domain) -> Item | None:
-    """After a journey that went back: wait longer each time, then ask for a new commit."""
-    failures = []
-    for past in situation.past:  # newest first
-        if past.order.domain != domain.name:
-            continue
-        if past.progress.status is not Status.BACK or past.order.commit != situation.desired.commit:
-            break
-        if past.progress.reason is Reason.ABORTED:
-            break  # no failure: somebody wanted it, and what holds it off is the operator's hold
-        failures.append(past)
-    if not failures:
-        return None
-    last = failures[0]
-    why = f"went back {len(failures)} times, last {last.progress.detail}"
-    if len(failures) >= situation.limits.max_attempts:
-        text = f"{why}; it is not tried again before the next commit"
-        return Item(domain.name, ItemKind.REFUSED, domain.host, None, text)
-    due = last.ended + datetime.timedelta(seconds=situation.limits.retry_s * 2 ** (len(failures) - 1))
-    if situation.now < due:
-        text = f"{why}; tried again at {due.isoformat(timespec='seconds')}"
-        return Item(domain.name, ItemKind.LATER, domain.host, None, text)
-    return None

@@ -31,8 +31,8 @@ class Room:
 class Rooms:
     """What is taken so far.
 
-    Memory and space count for one target. Minors and ports are kept apart over all hosts, and only by orders
-    that are under way: those that wait get theirs when their turn comes.
+    Memory and space count for one target; a mirror that is kept takes no memory. Minors and ports are kept
+    apart over all hosts, and only by orders that are under way: those that wait get theirs in their turn.
     """
 
     def __init__(self, under_way: Iterable[Order] = ()) -> None:
@@ -45,7 +45,7 @@ class Rooms:
 
     def take(self, order: Order, *, waits: bool = False) -> None:
         """Count with an order from now on."""
-        self._memory_mb[order.target.name] += order.memory_mb
+        self._memory_mb[order.target.name] += 0 if order.standby else order.memory_mb
         self._volume_bytes[order.target.name] += sum(disk.size_bytes for disk in order.disks)
         if not waits:
             self._minors.update(disk.minor for disk in order.disks)

@@ -52,6 +52,8 @@ class Situation:
     held: Mapping[str, str] = field(default_factory=dict)
     """Domains for which the operator wants no new journey, and what is said about it."""
     accepted: Accepted = field(default_factory=dict)
+    came_from: Mapping[str, str] = field(default_factory=dict)
+    """The host that a domain has left last, for domains of which a mirror is to be kept there."""
 
 
 def epoch(situation: Situation, domain: str, hosts: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.model.request import Hold, Verb
 from reconciler.moves.authority import may_rest
 from reconciler.moves.journal import Event, Record
+from reconciler.planning import mirrors
 from reconciler.report import advice, moves
 from reconciler.report.timings import timings
 from reconciler.report.words import clean, moment
@@ -43,6 +44,7 @@ WENT_BACK = "went back "
 _BY_ITEM = {
     ItemKind.IN_PLACE: State.IN_PLACE,
     ItemKind.MOVE: State.LATER,
+    ItemKind.MIRROR: State.IN_PLACE,
     ItemKind.PROVISION: State.LATER,
     ItemKind.CARRY_ON: State.LATER,
     ItemKind.LATER: State.LATER,
@@ -72,7 +74,7 @@ def domains(
     for name in sorted({*items, *going, *wanted}):
         entry = _head(name, desired, items.get(name))
         if name in going:
-            entry |= _going(going[name], events(going[name].order), now)
+            entry |= _going(going[name], events(going[name].order), now, desired)
         elif name not in items:
             entry |= _plain(State.UNKNOWN, "the hosts have not been looked at since this was committed")
         else:
@@ -121,15 +123,19 @@ def _plain(state: State, why: str = "") -> dict[str, Any]:
     return {"state": state.value, "why": clean(why) or None}
 
 
-def _going(record: Record, seen: Sequence[Event], now: datetime.datetime) -> dict[str, Any]:
-    progress = record.progress
+def _going(
+    record: Record, seen: Sequence[Event], now: datetime.datetime, desired: Desired | None
+) -> dict[str, Any]:
+    progress, why = record.progress, record.progress.detail
     times = timings(record, seen)
-    if progress.status is Status.HELD:
+    if mirrors.quiet(record.order, progress, desired):
+        state, why = State.IN_PLACE, mirrors.told(record.order, progress)
+    elif progress.status is Status.HELD:
         state = State.HELD
     else:
         state = State.GOING_BACK if progress.direction is Direction.BACK else State.MOVING
     return {
-        **_plain(state, progress.detail),
+        **_plain(state, why),
         "observed_host": moves.standing(record, times),
         "move": moves.under_way(record, times, now),
         "last_error": moves.last_error(record, seen, times),

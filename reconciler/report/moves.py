@@ -65,6 +65,7 @@ def _ordered(record: Record) -> dict[str, Any]:
         "commit": order.commit,
         "source": order.source.name if order.source else None,
         "target": order.target.name,
+        "standby": order.standby,
         "began": moment(record.began),
         "disk_bytes": sum(disk.size_bytes for disk in order.disks),
         "memory_mib": order.memory_mb,

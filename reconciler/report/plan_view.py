@@ -17,6 +17,7 @@ from reconciler.report.words import clean, size, span
 SYMBOLS = {
     ItemKind.IN_PLACE: (" ", "green"),
     ItemKind.MOVE: ("~", "yellow"),
+    ItemKind.MIRROR: ("=", "yellow"),
     ItemKind.PROVISION: ("+", "green"),
     ItemKind.CARRY_ON: (">", "cyan"),
     ItemKind.LATER: (".", "cyan"),
@@ -26,6 +27,7 @@ SYMBOLS = {
 }
 SUMMARY = (
     (ItemKind.MOVE, "to move", True),
+    (ItemKind.MIRROR, "to mirror", False),
     (ItemKind.PROVISION, "to create", True),
     (ItemKind.CARRY_ON, "under way", False),
     (ItemKind.LATER, "later", False),
@@ -61,6 +63,9 @@ def headline(item: Item) -> str:
     match item.kind:
         case ItemKind.MOVE:
             return way
+        case ItemKind.MIRROR:
+            kept = f" on {item.order.target.name}" if item.order else ""
+            return f"in place on {item.found}, a mirror is to be kept{kept}"
         case ItemKind.PROVISION:
             return f"create on {item.wanted}"
         case ItemKind.CARRY_ON:

@@ -84,6 +84,20 @@ def test_ended_journeys_newest_first(journal: Journal) -> None:
     assert (journal.newest_epoch("web1"), journal.newest_epoch("web2")) == (3, 0)
 
 
+def test_what_a_domain_did_last_that_came_to_its_end(journal: Journal) -> None:
+    """A journey that went back, or is under way, leaves it where it was."""
+    assert journal.moved("web1") is None
+    ends = (Status.BACK, Status.MOVED, Status.MOVED, Status.BACK, Status.ACTIVE)
+    for epoch, status in enumerate(ends, 1):
+        order, later = replace(ORDER, epoch=epoch), NOW + datetime.timedelta(seconds=epoch)
+        journal.begin(order, at("go"), later)
+        if status is not Status.ACTIVE:
+            journal.record(order, at("go", status=status), later, EventKind.ENDED, step="go")
+    found = journal.moved("web1")
+    assert found is not None and found.order.epoch == 3
+    assert journal.moved("web2") is None
+
+
 def test_events_oldest_first_of_one_journey(journal: Journal, path: Path) -> None:
     other = replace(ORDER, domain="web2")
     for order in (ORDER, other):

@@ -106,15 +106,15 @@ def test_a_domain_is_not_suspended_outside_its_window_either(order: Order) -> No
     decision = machine.decide(order, at(stop), READY, shut)
     assert isinstance(decision, machine.Pause)
     assert (decision.progress.step, decision.seconds) == (stop, machine.WINDOW_POLL_S)
-    assert machine.waits_for_window(order, at(stop), shut)
+    assert machine.waits_at_gate(order, at(stop), shut)
     assert isinstance(machine.decide(order, at(stop), READY, OPENS), machine.Act)
     begun = at(stop, stop, attempts=0)
     assert isinstance(machine.decide(order, begun, READY, shut), machine.Act), "once begun it is seen through"
-    assert not machine.waits_for_window(order, begun, shut)
-    assert not machine.waits_for_window(order, at("sync"), shut)
-    assert not machine.waits_for_window(order, at("attach-suspend"), shut)
-    assert not machine.waits_for_window(order, at("of another version"), shut)
-    assert not machine.waits_for_window(replace(order, policy=ORDER.policy), at("cutover-ready"), shut)
+    assert not machine.waits_at_gate(order, begun, shut)
+    assert not machine.waits_at_gate(order, at("sync"), shut)
+    assert not machine.waits_at_gate(order, at("attach-suspend"), shut)
+    assert not machine.waits_at_gate(order, at("of another version"), shut)
+    assert not machine.waits_at_gate(replace(order, policy=ORDER.policy), at("cutover-ready"), shut)
 
 
 def test_a_window_goes_by_the_time_of_day_as_it_is_set_now() -> None:
@@ -716,3 +716,21 @@ def test_what_only_a_person_can_decide_is_not_decided_by_silence_or_a_reboot(
 def held_since(held: Progress, verdict: Verdict | str) -> Progress:
     """A verdict that could be given says that the hosts have answered."""
     return held if isinstance(verdict, str) else replace(held, unknown_since=None)
+
+
+@pytest.mark.parametrize("order", [pivot_move(), stream_move(), live_move()])
+def test_a_mirror_is_in_step_and_goes_no_further(order: Order) -> None:
+    """Until a commit wants the domain there: then it is a move like any other."""
+    mirror, stop = replace(order, standby=True), stops(order)
+    decision = machine.decide(mirror, at("cutover-ready"), DONE, OPENS)
+    why = "in step; web1 changes to xen2 when a commit wants it there"
+    assert decision == machine.Pause(
+        replace(at("cutover-ready"), step_began=OPENS, detail=why), machine.WINDOW_POLL_S
+    )
+    assert isinstance(machine.decide(order, at("cutover-ready"), DONE, OPENS), machine.GoOn)
+    assert isinstance(machine.decide(mirror, at(stop), READY, OPENS), machine.Pause)
+    assert isinstance(machine.decide(mirror, at("sync"), DONE, OPENS), machine.GoOn)
+    for name in ("cutover-ready", stop):
+        assert machine.waits_at_gate(mirror, at(name), OPENS)
+    lost = machine.decide(mirror, at("cutover-ready"), wrong("xen2 has rebooted"), OPENS)
+    assert isinstance(lost, machine.GoOn) and lost.progress.direction is Direction.BACK

@@ -28,6 +28,7 @@ MOST = 6000
 JUST_NOW_S = 0.7
 PAUSED_S = 30.0
 PAUSING = "sync"
+GATE = "cutover-ready"
 BY_LVM = ("refresh@", "extend@")
 AFTER_GO = ("@go", "@target-runs", "@target-autostart", "@target-runs-on", "@source-destroyed")
 
@@ -62,6 +63,7 @@ class Run:
         self.arrived = self.scenario.begins_at is None
         self.paused_until_s: float | None = None
         self.begins_to_wait = self.scenario.paused
+        self.wanted_there_at_s: float | None = None
         self.offered: set[tuple[Direction, str, bool]] = set()
 
     # -- what is watched ------------------------------------------------------------------------
@@ -257,10 +259,14 @@ class Run:
         self.order = replace(self.order, policy=replace(self.order.policy, resync_rate_mb_s=mb_s))
 
     def _pausing(self, progress: Progress) -> None:
-        """A commit lets a paused sync go on, some time after it was paused."""
+        """A commit lets a paused sync go on, or a mirror become a move, some time after it was there."""
         if self.begins_to_wait and progress.step == PAUSING:
             self.begins_to_wait = False
             self._done_by_hand("pause")
+        if self.order.standby and progress.step == GATE and self.wanted_there_at_s is None:
+            self.wanted_there_at_s = self.world.now_s + PAUSED_S
+        if self.wanted_there_at_s is not None and self.world.now_s >= self.wanted_there_at_s:
+            self.order = replace(self.order, standby=False)
         if self.paused_until_s is not None and self.world.now_s >= self.paused_until_s:
             self.paused_until_s = None
             self._allow(Policy().resync_rate_mb_s)
@@ -273,6 +279,8 @@ class Run:
         now = self._journaled()
         if self.scenario.paused:
             return now.step == PAUSING
+        if self.scenario.standby:
+            return now.step == GATE and self.order.standby
         self.arrived = self.arrived or now.step == self.scenario.begins_at
         if not self.arrived:
             return False

@@ -46,12 +46,14 @@ class Scenario:
 
     Faults are made from the step `begins_at` on; what comes before it another scenario has as well. `paused`:
     the sync is until a commit lets it go on, and faults are made at that step only; or until `turn_at`.
+    `standby`: it is a mirror until a commit wants the domain there; faults are made while it waits for that.
     """
 
     name: str
     turn_at: str | None = None
     begins_at: str | None = None
     paused: bool = False
+    standby: bool = False
     provision: bool = False
     unpause_fails: bool = False
     autostart: bool = True
@@ -93,6 +95,7 @@ SCENARIOS = {
         ),
         Scenario("paused", paused=True, attach=Attach.PIVOT, cutover=Cutover.STREAM),
         Scenario("paused-back", paused=True, turn_at="sync"),
+        Scenario("mirror", standby=True, attach=Attach.PIVOT, cutover=Cutover.STREAM),
         Scenario("live", begins_at="cutover-live", attach=Attach.PIVOT, cutover=Cutover.LIVE),
         *(
             Scenario(f"live-back-{step}", turn_at=step, attach=Attach.PIVOT, cutover=Cutover.LIVE)
@@ -149,4 +152,5 @@ def order_for(scenario: Scenario, world: World, runner: Runner, journal: Journal
     if scenario.provision:
         return item.order
     query = files.text_of(item.order.config_path)
-    return replace(item.order, config_text=ask(runner, SOURCE, [query]).get(query))
+    text = ask(runner, SOURCE, [query]).get(query)
+    return replace(item.order, config_text=text, standby=scenario.standby)

@@ -68,6 +68,8 @@ def _all(run: Run, script: Script | None) -> Iterator[Any]:
     yield operator.aborted, resume_s, len(operator.waiting), stops
     paused_s = run.paused_until_s and _age(run.paused_until_s - now_s)
     yield run.order.policy.resync_rate_mb_s, paused_s
+    wanted_s = run.wanted_there_at_s and _age(run.wanted_there_at_s - now_s)
+    yield run.order.standby, wanted_s
 
 
 def _age(seconds: float) -> int:

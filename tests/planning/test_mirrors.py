@@ -1,0 +1,177 @@
+"""Mirrors that are kept: when one is begun, when none is and why, and what moves have before them."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.commands import xl
+from reconciler.model.facts import Unknown
+from reconciler.model.move import Direction, Order, Progress, Reason, Status
+from reconciler.model.placement import Attach, Desired, Domain, Policy, Problem
+from reconciler.model.plan import Item, ItemKind
+from reconciler.planning import mirrors
+from reconciler.planning.planner import plan
+from reconciler.planning.situation import Limits, Past, Situation
+from tests.moves.journeys import provision
+from tests.planning.site import HOSTS, NOW, changed, running, silent, situation
+from tests.planning.test_planner import one, order, progress, two
+
+KEPT = Domain("web1", "xen2", policy=Policy(keep_mirror=True))
+
+
+def kept(*views: Any, domain: Domain = KEPT, **changes: Any) -> Situation:
+    """web1 runs on xen2, where it is wanted; it has come from xen1."""
+    given = situation(*(views or (running("xen2"),)), wanted=(domain,))
+    return replace(given, came_from={"web1": "xen1"}, **changes)
+
+
+def mirror(given: Situation | None = None) -> Order:
+    found = one(given or kept()).order
+    assert found is not None
+    return found
+
+
+def desired(**policy: Any) -> Desired:
+    return Desired("d" * 40, HOSTS, {"web1": Domain("web1", "xen2", policy=Policy(**policy))})
+
+
+def test_a_mirror_is_a_move_back_that_stands_by() -> None:
+    item = one(kept())
+    assert (item.kind, item.wanted, item.found) == (ItemKind.MIRROR, "xen2", "xen2")
+    made = mirror()
+    assert made.standby and made.source is not None
+    assert (made.source.name, made.target.name, made.policy) == ("xen2", "xen1", KEPT.policy)
+    found = plan(kept())
+    assert (found.exit_code, found.hopeful) == (2, True)
+
+
+def test_only_a_domain_that_has_come_from_somewhere_has_one() -> None:
+    assert one(replace(kept(), came_from={})).kind is ItemKind.IN_PLACE
+    assert one(kept(running("xen1"))).kind is ItemKind.MOVE
+
+
+def went_back(commit: str = "c" * 40) -> tuple[Past, ...]:
+    back = replace(progress(), status=Status.BACK, reason=Reason.PRECONDITION, detail="xen1 has rebooted")
+    return (Past(replace(order(), commit=commit), back, NOW - datetime.timedelta(seconds=10)),)
+
+
+NOT_KNOWN = changed(running("xen2"), xl.INFO, Unknown("xl info: no answer"))
+CROWDED = {"limits": Limits(max_moves=0)}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (replace(kept(), came_from={"web1": "xen9"}), "xen9: it is not among the committed hosts"),
+        (kept(running("xen2"), silent("xen1")), "xen1: xen1 did not answer"),
+        (kept(changed(running("xen2"), xl.DOMAINS, ())), "xen1: the domain is not running"),
+        (kept(held={"web1": "held by the operator"}), "xen1: held by the operator"),
+        (kept(past=went_back()), "xen1: went back 1 times, last xen1 has rebooted; tried again at"),
+        (kept(NOT_KNOWN), "xen1: xen2: Xen's facts is not known: xl info: no answer"),
+        (
+            kept(domain=replace(KEPT, policy=replace(KEPT.policy, attach=Attach.SUSPEND))),
+            "xen1: it would be suspended to attach",
+        ),
+        (
+            kept(domain=replace(KEPT, policy=replace(KEPT.policy, max_freeze_s=1))),
+            "xen1: its freeze is predicted at 2.0 s, policy allows 1 s",
+        ),
+        (kept(**CROWDED), "xen1: waits for its turn: 0 at a time"),
+    ],
+)
+def test_why_there_is_none(given: Situation, why: str) -> None:
+    """The domain is in place all the same: nothing is refused."""
+    item = one(given)
+    assert (item.kind, item.order) == (ItemKind.IN_PLACE, None)
+    assert item.notes[-1].startswith(f"no mirror is kept on {why}")
+
+
+def test_what_a_move_would_be_refused_for_keeps_it_from_a_mirror_too() -> None:
+    left = changed(running("xen2"), xl.DOMAINS, running("xen2").get(xl.DOMAINS))
+    no_room = replace(kept(left), limits=Limits(ports=range(0)))
+    assert (
+        one(no_room)
+        .notes[-1]
+        .endswith("no mirror is kept on xen1: no DRBD minor or port is free in the configured ranges")
+    )
+
+
+def test_moves_do_not_wait_for_mirrors() -> None:
+    """web1 and web2 are to move; a mirror of web0 comes about meanwhile, and one of web3 waits."""
+    going = replace(order(), domain="web0", standby=True)
+    wanted = two().desired
+    desired = replace(wanted, domains={**wanted.domains, "web0": Domain("web0", "xen1", policy=KEPT.policy)})
+
+    def kinds(max_moves: int, at: Progress, *, standby: bool = True) -> list[ItemKind]:
+        active = ((replace(going, standby=standby), at),)
+        given = replace(two(), desired=desired, active=active, limits=Limits(max_moves=max_moves))
+        return [found.kind for found in plan(given).items]
+
+    moves = [ItemKind.MOVE, ItemKind.LATER]
+    assert kinds(1, progress()) == [ItemKind.IN_PLACE, *moves]
+    assert kinds(1, progress(step="cutover-ready")) == [ItemKind.IN_PLACE, *moves]
+    assert kinds(1, progress(), standby=False) == [ItemKind.CARRY_ON, ItemKind.LATER, ItemKind.LATER]
+
+
+@pytest.mark.parametrize(("step", "kind"), [("sync", ItemKind.IN_PLACE), ("cutover-ready", ItemKind.MIRROR)])
+def test_one_mirror_comes_about_after_the_other(step: str, kind: ItemKind) -> None:
+    """One that is in step keeps nobody waiting."""
+    other = replace(order(), domain="web0", standby=True)
+    given = kept(active=((other, progress(step=step)),))
+    domains = {**given.desired.domains, "web0": Domain("web0", "xen1", policy=KEPT.policy)}
+    assert one(replace(given, desired=replace(given.desired, domains=domains))).kind is kind
+
+
+def test_a_mirror_takes_no_memory_from_moves() -> None:
+    other = replace(order(), domain="web0", memory_mb=4000)
+    domains = {"web0": Domain("web0", "xen1"), "web1": Domain("web1", "xen2")}
+    given = situation(running(), wanted=tuple(domains.values()), limits=Limits(max_moves=2))
+    for standby, kind in ((True, ItemKind.MOVE), (False, ItemKind.REFUSED)):
+        active = ((replace(other, standby=standby), progress(step="cutover-ready")),)
+        assert one(replace(given, active=active)).kind is kind
+
+
+def test_how_one_under_way_is_shown() -> None:
+    made = replace(mirror(), domain="web1")
+    in_step = progress(step="cutover-ready", detail="in step")
+    shown = one(kept(active=((made, in_step),)))
+    assert shown == Item("web1", ItemKind.IN_PLACE, "xen2", "xen2", notes=("mirror on xen1: in step",))
+    assert one(kept(active=((made, progress()),))).notes == ("mirror on xen1: sync",)
+    for trouble in (progress(status=Status.HELD, reason=Reason.DISKS), progress(direction=Direction.BACK)):
+        assert one(kept(active=((made, trouble),))).kind is ItemKind.CARRY_ON
+    home = situation(running("xen2"), wanted=(Domain("web1", "xen1"),), active=((made, in_step),))
+    assert one(home).kind is ItemKind.CARRY_ON, "a commit wants it there now"
+    dropped = situation(running("xen2"), wanted=(), active=((made, in_step),))
+    assert (one(dropped).kind, one(dropped).wanted) == (ItemKind.IN_PLACE, "xen2")
+
+
+def test_what_ends_one() -> None:
+    made = mirror()
+    commit = f"commit {'d' * 12}"
+    elsewhere = replace(desired(), domains={"web1": Domain("web1", "xen3")})
+    refused = Desired("d" * 40, HOSTS, {}, {"web1": Problem("d", "f", 1, "no")})
+    for wanted, why in (
+        (desired(keep_mirror=True), ""),
+        (desired(), f"{commit} keeps no mirror of web1"),
+        (replace(desired(), domains={}), f"{commit} does not name web1 any more"),
+        (elsewhere, f"{commit} wants web1 on xen3"),
+        (replace(desired(), domains={"web1": Domain("web1", "xen1")}), ""),
+        (refused, ""),
+    ):
+        assert mirrors.unwanted(made, wanted) == why
+    move = replace(made, standby=False)
+    assert mirrors.unwanted(move, desired(keep_mirror=True)) == f"{commit} wants web1 on xen2"
+    assert mirrors.unwanted(move, replace(desired(), domains={})) == ""
+    assert mirrors.unwanted(provision(), desired()) == ""
+
+
+def test_who_stands_by() -> None:
+    made = mirror()
+    assert mirrors.stands_by(made, None) and mirrors.stands_by(made, desired())
+    assert mirrors.stands_by(made, replace(desired(), domains={}))
+    assert not mirrors.stands_by(made, replace(desired(), domains={"web1": Domain("web1", "xen1")}))
+    assert not mirrors.stands_by(replace(made, standby=False), desired())
