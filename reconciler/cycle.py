@@ -386,6 +386,7 @@ class Cycle:
             order.policy,
             resync_rate_mb_s=sync_rate_mb_s(order, desired, active),
             cutover_window=(wanted.policy if wanted else order.policy).cutover_window,
+            keep_mirror=(wanted.policy if wanted else order.policy).keep_mirror,
         )
         return replace(order, policy=policy, standby=mirrors.stands_by(order, desired))
 

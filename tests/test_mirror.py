@@ -56,6 +56,12 @@ def test_a_domain_goes_there_and_back(site: Site, fleet: Handle) -> None:
     assert (first["standby"], mirror["standby"]) == (False, True)
     assert (mirror["source"], mirror["target"], mirror["step"]) == ("xen2", "xen1", "cutover-ready")
     assert fleet.where("web1") == "xen2"
+    with fleet.live.lock:
+        sent = sum(device.sent for device in fleet.world.hosts["xen2"].drbd["xr-web1"].devices.values())
+        (size,) = {first["disk_bytes"], mirror["disk_bytes"]}
+        assert sent < size / 50, "what xen1 had kept was compared, not sent anew"
+        tags = [volume.tags for volume in fleet.world.hosts["xen1"].groups["vg"].volumes.values()]
+        assert tags == [[f"xr.move.{mirror['id']}"]] * 4
     place(site, "xen1")
     report = site.wait("web1 on xen1, and a mirror on xen2", mirrored("xen2"), 120)
     back = report["history"][0]
@@ -79,6 +85,7 @@ def test_a_mirror_that_nobody_wants_any_more(site: Site, fleet: Handle) -> None:
     assert fleet.where("web1") == "xen2"
     with fleet.live.lock:
         assert not any(host.drbd for host in fleet.world.hosts.values())
+        assert not fleet.world.hosts["xen1"].groups["vg"].volumes
     assert fleet.violations() == []
 
 

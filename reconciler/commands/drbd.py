@@ -133,12 +133,14 @@ class ResourceSide:
     volumes: tuple[ResourceVolume, ...]
 
 
-def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[ResourceSide]) -> str:
+def resource_file(
+    name: str, secret: str, resync_mb_s: int, sides: Sequence[ResourceSide], *, compare: bool = False
+) -> str:
     """The text of /etc/drbd.d/<name>.res.
 
     It never allows two primaries, and names no automatic after-split-brain policy. What is all zeros is not
     sent, and the target writes zeros there: a discard would not do, its disk may still show what was there
-    (seen in the lab). There are no checksums to tell what is equal: two blocks could have the same one.
+    (seen in the lab). `compare`: what is equal on both sides is not sent, as SHA-256 tells.
     A rate of 0 MB a second means that the sync is to be paused. DRBD has no word for that in its files; a
     remark tells it, so that the tool never lifts a pause that is not its own.
     """
@@ -151,6 +153,7 @@ def resource_file(name: str, secret: str, resync_mb_s: int, sides: Sequence[Reso
         "    cram-hmac-alg sha1;",
         f'    shared-secret "{secret}";',
         "    max-buffers 8000;",
+        *(["    csums-alg sha256;"] if compare else []),
         "  }",
         "  disk {",
         "    on-io-error detach;",

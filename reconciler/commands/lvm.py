@@ -79,6 +79,11 @@ def add_tag(group: str, name: str, tag: str) -> Command:
     return Command(("lvchange", "--addtag", tag, f"{group}/{name}"))
 
 
+def other_tag(group: str, name: str, drop: str, tag: str) -> Command:
+    """One tag in place of another, in one change of LVM's metadata."""
+    return Command(("lvchange", "--addtag", tag, "--deltag", drop, f"{group}/{name}"))
+
+
 def drop_tag(group: str, name: str, tag: str) -> Command:
     return Command(("lvchange", "--deltag", tag, f"{group}/{name}"))
 

@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass, replace
 
 from reconciler.model.command import Claim
-from reconciler.model.names import LOWER_PREFIX, METADATA_SUFFIX, mapped
+from reconciler.model.names import LOWER_PREFIX, METADATA_SUFFIX, kept_tag, mapped
 from reconciler.model.placement import Attach, Cutover, Host, Policy, Provision
 
 SERIALS = 1_000_000
@@ -84,6 +84,8 @@ class MoveDisk:
     source_group: str
     target_group: str
     source_uuid: str = ""
+    seeded: bool = False
+    """What the target's volume holds is an earlier state of this disk."""
 
     @property
     def drbd(self) -> str:
@@ -192,6 +194,15 @@ class Order:
     @property
     def tag(self) -> str:
         return f"xr.move.{self.move_id}"
+
+    @property
+    def kept_tag(self) -> str:
+        return kept_tag(self.domain)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether a sync only has to send what differs."""
+        return any(disk.seeded for disk in self.disks)
 
     def claim(self, serial: int, side: Side | None = None) -> Claim:
         """The right to change things on a side, `serial` uncertainties after the journey began.

@@ -41,3 +41,8 @@ def is_host(name: str) -> bool:
 def is_volume(name: str) -> bool:
     """A logical volume name that LVM and this tool's suffixes leave room for."""
     return VOLUME.fullmatch(name) is not None and name not in {".", ".."}
+
+
+def kept_tag(domain: str) -> str:
+    """The tag of volumes that a domain has left, kept for a mirror of it."""
+    return f"xr.kept.{domain}"

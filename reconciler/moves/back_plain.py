@@ -9,7 +9,7 @@ from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
 from reconciler.moves import look
 from reconciler.moves.home import target_resource
 from reconciler.moves.mirror import TARGET_UP
-from reconciler.moves.pivot import Under, over, under
+from reconciler.moves.pivot import Under, extents, over, under
 from reconciler.moves.step import DONE, READY, Action, Looks, Step, Verdict, Views, in_doubt, wrong
 
 
@@ -42,7 +42,7 @@ class SourcePlain(Step):
         if found is not None and not look.disks_up_to_date(found, order):
             return wrong(f"the source's own disk is not good: {look.describe(found)}")
         for disk in self._left(order, view):
-            if not dm.covers(self._extents(disk, view), disk.size_bytes):
+            if not extents(disk, view):
                 return wrong(f"{over(disk, view)}, and {disk.lower(Side.SOURCE)} does not tell its extents")
         return READY
 
@@ -57,12 +57,6 @@ class SourcePlain(Step):
             if found in off or (found in ours and disk.mapped(Side.SOURCE) in waiting)
         ]
 
-    def _extents(self, disk: MoveDisk, view: View) -> dm.Lines:
-        """The lower device's table; the volume's own while that is still the right one."""
-        if under(view, disk) is Under.EXTENTS:
-            return view.get(dm.TABLES)[disk.mapped(Side.SOURCE)]
-        return view.get(dm.TABLES).get(disk.lower_name(Side.SOURCE), ())
-
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         """First nobody relies any more on what is written through DRBD; once that is seen, past it."""
         view = views.source
@@ -71,5 +65,5 @@ class SourcePlain(Step):
             return (Action(Side.SOURCE, (drbd.disconnect(order.resource),)),)
         commands: list[Command] = []
         for disk in self._left(order, view):
-            commands += dm.swap(disk.mapped(Side.SOURCE), self._extents(disk, view))
+            commands += dm.swap(disk.mapped(Side.SOURCE), extents(disk, view))
         return (Action(Side.SOURCE, tuple(commands)),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
-from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.model.move import Order, Phase, Progress, Reason, Side
 from reconciler.moves import guards, look, stream
 from reconciler.moves.common import remove_images, resource_path, unfinished
 from reconciler.moves.cutover import COPIES, GO
@@ -65,8 +65,17 @@ class TargetDetached(Step):
         return (Action(Side.TARGET, (files.SETTLE, drbd.down(order.resource))),)
 
 
+def _keeps(order: Order, progress: Progress) -> bool:
+    """Whether the target's volumes stay for another mirror: not if somebody wants none there."""
+    asked = progress.reason in (Reason.PLACEMENT_CHANGED, Reason.ABORTED)
+    return order.policy.keep_mirror and (order.standby or order.seeded) and not asked
+
+
 class TargetCleaned(Step):
-    """The target keeps nothing that this move made; volumes of any other origin are never touched."""
+    """The target keeps nothing that this move made; volumes of any other origin are never touched.
+
+    What it holds of a mirror that failed is kept for the next one, if a mirror is still wanted there.
+    """
 
     name = "back-target-cleaned"
     phase = Phase.BACK
@@ -102,12 +111,18 @@ class TargetCleaned(Step):
         folder = look.images_folder(order) + "/"
         if any(path.startswith(folder) for path in view.get(files.IMAGES)):
             commands += remove_images(order)
+        kept = _keeps(order, progress)
         if order.streams:
+            commands += stream.opening(order, view) if kept else ()
             commands += stream.remove_lower(order, view)
         for disk in order.disks:
             for name in (disk.volume, disk.metadata):
                 found = look.volume(view, disk.target_group, name)
-                if found is not None and order.tag in found.tags:
+                if found is None or order.tag not in found.tags:
+                    continue
+                if kept and name == disk.volume:
+                    commands.append(lvm.other_tag(disk.target_group, name, order.tag, order.kept_tag))
+                else:
                     commands.append(lvm.remove(disk.target_group, name))
         return tuple(commands)
 

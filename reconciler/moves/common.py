@@ -26,7 +26,8 @@ def resource_text(order: Order) -> str:
         )
         for side in (Side.SOURCE, Side.TARGET)
     ]
-    return drbd.resource_file(order.resource, order.secret, order.policy.resync_rate_mb_s, sides)
+    rate, compare = order.policy.resync_rate_mb_s, order.seeded
+    return drbd.resource_file(order.resource, order.secret, rate, sides, compare=compare)
 
 
 def resource_path(order: Order) -> str:
@@ -79,7 +80,10 @@ class WriteResourceFile(Step):
 
 
 class CreateMetadataVolumes(Step):
-    """Every disk has its external metadata volume on this side; on the target its data volume as well."""
+    """Every disk has its external metadata volume on this side; on the target its data volume as well.
+
+    A data volume that was kept for a mirror becomes this move's.
+    """
 
     def __init__(self, name: str, phase: Phase, side: Side, *, with_data: bool) -> None:
         self.name, self.phase, self.side, self.with_data = name, phase, side, with_data
@@ -100,20 +104,29 @@ class CreateMetadataVolumes(Step):
         view = views[self.side]
         return [row for row in self._wanted(order) if look.volume(view, row[0], row[1]) is None]
 
+    def _kept(self, order: Order, views: Views) -> list[tuple[str, str]]:
+        """Data volumes that an earlier move has kept here."""
+        disks = [disk for disk in order.disks if disk.seeded] if self.with_data else []
+        rows = [(disk.group(self.side), disk.volume) for disk in disks]
+        found = [(row, look.volume(views[self.side], *row)) for row in rows]
+        return [row for row, volume in found if volume is not None and order.kept_tag in volume.tags]
+
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views[self.side]
         host = order.host(self.side).name
+        kept = self._kept(order, views)
         for group, name, size in self._wanted(order):
             found = look.volume(view, group, name)
             # On the source an earlier move of this domain may have left its metadata volume in use.
             ours = order.tag if self.side is Side.TARGET else f"xr.move.{order.domain}-"
-            if found and not guards.passed("own-volumes", any(tag.startswith(ours) for tag in found.tags)):
+            own = (group, name) in kept or (found and any(tag.startswith(ours) for tag in found.tags))
+            if found and not guards.passed("own-volumes", bool(own)):
                 return wrong(f"{host}: {found.path} exists and is not of this move; it is never reused")
             if found and found.size_bytes < size:
                 return wrong(f"{host}: {found.path} has {found.size_bytes} bytes, {size} are needed")
         missing = self._missing(order, views)
         if not missing:
-            return DONE
+            return READY if kept else DONE
         groups = {group.name: group for group in view.get(lvm.GROUPS)}
         for name in {row[0] for row in missing}:
             if name not in groups:
@@ -129,6 +142,9 @@ class CreateMetadataVolumes(Step):
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         commands = [
             lvm.create(group, name, size, order.tag) for group, name, size in self._missing(order, views)
+        ]
+        commands += [
+            lvm.other_tag(group, name, order.kept_tag, order.tag) for group, name in self._kept(order, views)
         ]
         return (Action(self.side, tuple(commands)),)
 

@@ -50,6 +50,16 @@ def under(view: View, disk: MoveDisk, side: Side = Side.SOURCE) -> Under:
     return Under.EXTENTS if dm.covers(lines, disk.size_bytes) else Under.LVM
 
 
+def extents(disk: MoveDisk, view: View) -> dm.Lines:
+    """Where the source's volume lies: its own table while that tells, else the lower device's; or nothing."""
+    tables, found = view.get(dm.TABLES), under(view, disk)
+    if found is Under.EXTENTS:
+        return tables[disk.mapped(Side.SOURCE)]
+    lines = tables.get(disk.lower_name(Side.SOURCE), ())
+    told = found in (Under.DRBD, Under.NOTHING) and dm.plain(lines) and dm.covers(lines, disk.size_bytes)
+    return lines if told else ()
+
+
 def over(disk: MoveDisk, view: View, side: Side = Side.SOURCE) -> str:
     return f"{view.host}: {disk.backing(side)} stands on {under(view, disk, side).value}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
 from reconciler.model.facts import DomainState
-from reconciler.model.move import Order, Phase, Progress, Side
+from reconciler.model.move import MoveDisk, Order, Phase, Progress, Side
 from reconciler.moves import guards, look, pivot
 from reconciler.moves.common import DropFolder, resource_path, start_afresh, unfinished
 from reconciler.moves.cutover import target_devices
@@ -167,7 +167,10 @@ class SourceLinksRemoved(Step):
 
 
 class SourceVolumesRemoved(Step):
-    """The source's volumes, known by their LVM uuid, and their metadata are gone."""
+    """The source's volumes, known by their LVM uuid, and their metadata are gone.
+
+    With `keep_mirror` the data stay, on their extents and with a tag that says so.
+    """
 
     name = "source-volumes-removed"
     phase = Phase.SETTLE
@@ -180,11 +183,30 @@ class SourceVolumesRemoved(Step):
     def _lower(self, order: Order, views: Views) -> tuple[Command, ...]:
         return pivot.remove_lower(order, views.source) if order.pivots else ()
 
+    def _kept(self, order: Order, views: Views) -> list[MoveDisk]:
+        """Disks whose volume stays. One of which nothing tells where its extents are does not."""
+        if not order.policy.keep_mirror:
+            return []
+        volumes = [(disk, look.volume(views.source, disk.source_group, disk.volume)) for disk in order.disks]
+        ours = [disk for disk, data in volumes if data is not None and data.uuid == disk.source_uuid]
+        return [disk for disk in ours if not order.pivots or pivot.extents(disk, views.source)]
+
+    def _keep(self, order: Order, views: Views) -> tuple[Command, ...]:
+        """What is to be done about volumes that stay, before their second devices go."""
+        commands = list[Command]()
+        for disk in self._kept(order, views):
+            data = look.volume(views.source, disk.source_group, disk.volume)
+            if order.pivots and pivot.under(views.source, disk) is not pivot.Under.EXTENTS:
+                commands += dm.swap(disk.mapped(Side.SOURCE), pivot.extents(disk, views.source))
+            if data is not None and order.kept_tag not in data.tags:
+                commands.append(lvm.add_tag(disk.source_group, disk.volume, order.kept_tag))
+        return tuple(commands)
+
     def _left(self, order: Order, views: Views) -> list[tuple[str, str]]:
-        names = []
+        names, kept = [], self._kept(order, views)
         for disk in order.disks:
             group = disk.group(Side.SOURCE)
-            data = look.volume(views.source, group, disk.volume)
+            data = None if disk in kept else look.volume(views.source, group, disk.volume)
             if data is not None and guards.passed("source-volume-uuid", data.uuid == disk.source_uuid):
                 names.append((group, disk.volume))
             if look.volume(views.source, group, disk.metadata) is not None:
@@ -192,8 +214,7 @@ class SourceVolumesRemoved(Step):
         return names
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        left = self._left(order, views)
-        if not left and not self._lower(order, views):
+        if not (self._left(order, views) or self._keep(order, views) or self._lower(order, views)):
             return DONE
         host = order.host(Side.SOURCE).name
         if look.resource(views.source, order) is not None:
@@ -202,7 +223,8 @@ class SourceVolumesRemoved(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         commands = tuple(lvm.remove(group, name) for group, name in self._left(order, views))
-        return (Action(Side.SOURCE, (files.SETTLE, *self._lower(order, views), *commands)),)
+        kept = self._keep(order, views)
+        return (Action(Side.SOURCE, (files.SETTLE, *kept, *self._lower(order, views), *commands)),)
 
 
 class TargetLeftovers(Step):

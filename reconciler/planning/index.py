@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.facts import DomainConfig, DomainSeen, View
-from reconciler.model.names import whole
+from reconciler.model.names import kept_tag, whole
 
+KEPT = kept_tag("")
 TAG = re.compile(r"xr\.move\.(.+)-[0-9]+", re.DOTALL)
 
 
@@ -46,6 +47,8 @@ class Index:
     """Domain -> host -> what is left there."""
     saved_on: Mapping[str, list[str]]
     """Domain -> the hosts that have an image of it from a shutdown."""
+    kept: Mapping[str, Mapping[str, list[str]]]
+    """Domain -> host -> the volumes that are kept there for a mirror of it."""
 
 
 def index(views: Mapping[str, View]) -> Index:
@@ -57,6 +60,7 @@ def index(views: Mapping[str, View]) -> Index:
     configs_on: dict[str, list[str]] = defaultdict(list)
     by_uuid: dict[str, list[tuple[str, str]]] = defaultdict(list)
     saved_on: dict[str, list[str]] = defaultdict(list)
+    kept: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     left: dict[str, dict[str, Left]] = defaultdict(lambda: defaultdict(Left))
     for host, view in ordered:
         if view.knows(xl.DOMAINS) and view.knows(xl.CONFIGS):
@@ -74,11 +78,15 @@ def index(views: Mapping[str, View]) -> Index:
         if view.knows(files.SAVED_AT_SHUTDOWN):
             for path in view.get(files.SAVED_AT_SHUTDOWN):
                 saved_on[path.removeprefix(f"{files.SAVE_DIR}/")].append(host)
+        for volume in view.get(lvm.VOLUMES) if view.knows(lvm.VOLUMES) else ():
+            for tag in volume.tags:
+                if tag.startswith(KEPT):
+                    kept[tag.removeprefix(KEPT)][host].append(volume.path)
         for domain, text in _images(view):
             left[domain][host].images.append(text)
         for domain, text in _drbd(view):
             left[domain][host].drbd.append(text)
-    return Index(views, tuple(silent), found, halves, configs_on, by_uuid, left, saved_on)
+    return Index(views, tuple(silent), found, halves, configs_on, by_uuid, left, saved_on, kept)
 
 
 def _stem(path: str, suffix: str) -> str:

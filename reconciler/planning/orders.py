@@ -24,6 +24,7 @@ from reconciler.planning.preflight import (
     check_source,
     check_target,
     resolve_disk,
+    seeded,
 )
 from reconciler.planning.situation import Situation, epoch, known, lot, secret
 
@@ -40,7 +41,7 @@ def move(
         return f"xl on {found.host} lists {domain.name} but shows no configuration of it"
     resolved = [resolve_disk(disk, found, source_view, target) for disk in found.config.disks]
     problems = [text for text in resolved if isinstance(text, str)]
-    disks = [disk for disk in resolved if isinstance(disk, MoveDisk)]
+    disks = [seeded(domain.name, disk, target_view) for disk in resolved if isinstance(disk, MoveDisk)]
     if not resolved:
         problems.append(f"{domain.name} on {found.host} has no disk")
     problems += check_hosts(found, source_view, target_view)

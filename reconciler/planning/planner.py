@@ -19,7 +19,7 @@ from reconciler.planning.preflight import Rooms
 from reconciler.planning.retries import held_off
 from reconciler.planning.rewinds import heeded, rewinds
 from reconciler.planning.situation import Situation
-from reconciler.planning.traces import exists, remains, saved_notes, traces, twins, untold
+from reconciler.planning.traces import exists, kept_notes, remains, saved_notes, traces, twins, untold
 from reconciler.planning.whereabouts import Whereabouts, locate, unmanaged
 
 
@@ -141,7 +141,8 @@ def _place(situation: Situation, domain: Domain, seen: Index, rooms: Rooms) -> I
             )
         silent = (f"could not ask {', '.join(where.silent)}",) if where.silent else ()
         left_on = _left_on_drbd(found, situation.views[found.host])
-        return item(ItemKind.IN_PLACE, "", *silent, *left_on, *saved_notes(domain.name, seen))
+        kept = kept_notes(domain.name, situation.came_from.get(domain.name), seen)
+        return item(ItemKind.IN_PLACE, "", *silent, *left_on, *saved_notes(domain.name, seen), *kept)
     if where.silent:
         return item(
             ItemKind.UNKNOWN, f"{', '.join(where.silent)} did not answer, so it may run there as well"

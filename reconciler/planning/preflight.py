@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.facts import DiskSeen, DomainState, View, Volume
 from reconciler.model.move import MoveDisk, Order
-from reconciler.model.names import METADATA_SUFFIX, is_volume, mapped
+from reconciler.model.names import METADATA_SUFFIX, is_volume, kept_tag, mapped
 from reconciler.model.placement import Host
 from reconciler.planning.index import Found
 
@@ -46,7 +46,7 @@ class Rooms:
     def take(self, order: Order, *, waits: bool = False) -> None:
         """Count with an order from now on."""
         self._memory_mb[order.target.name] += 0 if order.standby else order.memory_mb
-        self._volume_bytes[order.target.name] += sum(disk.size_bytes for disk in order.disks)
+        self._volume_bytes[order.target.name] += sum(d.size_bytes for d in order.disks if not d.seeded)
         if not waits:
             self._minors.update(disk.minor for disk in order.disks)
             self._ports.add(order.port)
@@ -147,10 +147,19 @@ def _missing_features(here: str, there: str) -> str:
     return ",".join(str(i) for i, (a, b) in enumerate(pairs) if int(a, 16) & ~int(b, 16))
 
 
+def seeded(domain: str, disk: MoveDisk, view: View) -> MoveDisk:
+    """The disk, and whether the target has kept an earlier state of it that is as large."""
+    found = next(
+        (v for v in view.get(lvm.VOLUMES) if (v.group, v.name) == (disk.target_group, disk.volume)), None
+    )
+    kept = found is not None and found.plain and kept_tag(domain) in found.tags
+    return replace(disk, seeded=kept and found is not None and found.size_bytes == disk.size_bytes)
+
+
 def check_target(
     domain: str, memory_mb: int, disks: Sequence[MoveDisk], target: Host, view: View, room: Room
 ) -> list[str]:
-    """The target must have room and nothing in the way. Something that exists is never reused."""
+    """The target must have room and nothing in the way. Nothing is reused but what was kept for a mirror."""
     problems = []
     free_mb = view.get(xl.INFO).free_memory_mb - target.reserve_memory_mb - room.memory_mb
     if free_mb < memory_mb:
@@ -163,7 +172,7 @@ def check_target(
         need = sum(
             lvm.rounded(size, group.extent_bytes)
             for disk in disks
-            for size in (disk.size_bytes, drbd.metadata_bytes(disk.size_bytes))
+            for size in (0 if disk.seeded else disk.size_bytes, drbd.metadata_bytes(disk.size_bytes))
         )
         free = group.free_bytes - room.volume_bytes
         if need > free:
@@ -172,7 +181,7 @@ def check_target(
             )
     present = {(volume.group, volume.name) for volume in view.get(lvm.VOLUMES)}
     for disk in disks:
-        for name in (disk.volume, disk.metadata):
+        for name in (*(() if disk.seeded else (disk.volume,)), disk.metadata):
             if (target.volume_group, name) in present:
                 problems.append(
                     f"{target.name}: /dev/{target.volume_group}/{name} exists and is never reused; "

@@ -61,6 +61,16 @@ def saved_notes(domain: str, seen: Index) -> tuple[str, ...]:
     )
 
 
+def kept_notes(domain: str, but_for: str | None, seen: Index) -> tuple[str, ...]:
+    """Volumes that were kept for a mirror on another host than the one where a mirror is wanted."""
+    return tuple(
+        f"{host} keeps {', '.join(paths)}, as {domain} left them, for a mirror; nothing uses them: remove "
+        "them there once you need the room"
+        for host, paths in seen.kept.get(domain, {}).items()
+        if host != but_for
+    )
+
+
 def remains(domain: str, views: Mapping[str, View], others: Collection[str]) -> tuple[str, ...]:
     """Volumes, symlinks and files by which a domain that runs nowhere may exist all the same.
 

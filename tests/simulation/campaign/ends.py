@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from reconciler.commands import files
-from reconciler.model.move import Kind, Order, Progress, Status
+from reconciler.model.move import Kind, MoveDisk, Order, Progress, Status
+from reconciler.model.names import mapped
+from reconciler.simulator import scene
 from reconciler.simulator.filesystem import Link
 from reconciler.simulator.host import SimHost
 from reconciler.simulator.world import World
@@ -37,11 +39,12 @@ def problems(world: World, order: Order, progress: Progress, faults: list[str]) 
     match progress.status, order.kind:
         case Status.MOVED, _:
             found = here(target, order, may_be_down)
-            found += gone(source, order, "source") if source else []
+            found += [*gone(source, order, "source"), *kept_badly(source, order)] if source else []
             return found + leftovers(target, order, own=True) + unfinished(world)
         case Status.BACK, Kind.MOVE:
             assert source is not None
             found = here(source, order, may_be_down) + gone(target, order, "target") + unfinished(world)
+            found += kept_badly(target, order)
             return [*found, f"I6: a sync is paused on {source.name} still"] if paused(source) else found
         case Status.BACK, _:
             return gone(target, order, "target") + unfinished(world)
@@ -95,7 +98,7 @@ def gone(host: SimHost, order: Order, what: str) -> list[str]:
     if host.domain(order.domain) is not None:
         found.append(f"I6: {order.domain} is left on the {what} {host.name}")
     for disk in order.disks:
-        if mine(host, disk.volume):
+        if mine(host, disk.volume) and not kept(host, order, disk):
             found.append(f"I6: {disk.volume} is left on the {what} {host.name}")
         if disk.link in host.files.nodes:
             found.append(f"I6: {disk.link} is left on the {what} {host.name}")
@@ -103,6 +106,24 @@ def gone(host: SimHost, order: Order, what: str) -> list[str]:
         if path in host.files.nodes:
             found.append(f"I6: {path} is left on the {what} {host.name}")
     return found + leftovers(host, order, own=False)
+
+
+def kept(host: SimHost, order: Order, disk: MoveDisk) -> bool:
+    """Whether a volume was left on purpose, for a mirror: with a tag that says so, and no other."""
+    volume = host.groups["vg"].volumes.get(disk.volume)
+    return order.policy.keep_mirror and volume is not None and volume.tags == [order.kept_tag]
+
+
+def kept_badly(host: SimHost, order: Order) -> list[str]:
+    """Volumes that were kept and do not stand on their extents."""
+    tables = scene.must(host, "dmsetup", "table").splitlines()
+    plain = {line.split(":")[0] for line in tables if " linear " in line}
+    names = [disk.volume for disk in order.disks if kept(host, order, disk)]
+    return [
+        f"I6: {name} on {host.name} is kept, and cannot be read"
+        for name in names
+        if mapped("vg", name) not in plain
+    ]
 
 
 def mine(host: SimHost, name: str) -> bool:

@@ -279,7 +279,7 @@ class Run:
         now = self._journaled()
         if self.scenario.paused:
             return now.step == PAUSING
-        if self.scenario.standby:
+        if self.scenario.standby and self.scenario.begins_at is None:
             return now.step == GATE and self.order.standby
         self.arrived = self.arrived or now.step == self.scenario.begins_at
         if not self.arrived:

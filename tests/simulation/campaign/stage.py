@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from reconciler.commands import files
 from reconciler.model.command import Runner
 from reconciler.model.move import Order
+from reconciler.model.names import kept_tag
 from reconciler.model.placement import (
     Attach,
     Cutover,
@@ -47,6 +48,7 @@ class Scenario:
     Faults are made from the step `begins_at` on; what comes before it another scenario has as well. `paused`:
     the sync is until a commit lets it go on, and faults are made at that step only; or until `turn_at`.
     `standby`: it is a mirror until a commit wants the domain there; faults are made while it waits for that.
+    `keep`: the source keeps what the domain leaves, for a mirror; `seeded`: the target has done so before.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Scenario:
     begins_at: str | None = None
     paused: bool = False
     standby: bool = False
+    keep: bool = False
+    seeded: bool = False
     provision: bool = False
     unpause_fails: bool = False
     autostart: bool = True
@@ -95,6 +99,19 @@ SCENARIOS = {
         ),
         Scenario("paused", paused=True, attach=Attach.PIVOT, cutover=Cutover.STREAM),
         Scenario("paused-back", paused=True, turn_at="sync"),
+        Scenario(
+            "keep", keep=True, begins_at="source-destroyed", attach=Attach.PIVOT, cutover=Cutover.STREAM
+        ),
+        Scenario("keep-suspend", keep=True, begins_at="source-drbd-down"),
+        Scenario(
+            "seeded",
+            keep=True,
+            seeded=True,
+            standby=True,
+            begins_at="target-volumes",
+            attach=Attach.PIVOT,
+            cutover=Cutover.STREAM,
+        ),
         Scenario("mirror", standby=True, attach=Attach.PIVOT, cutover=Cutover.STREAM),
         Scenario("live", begins_at="cutover-live", attach=Attach.PIVOT, cutover=Cutover.LIVE),
         *(
@@ -120,8 +137,23 @@ def build(scenario: Scenario) -> World:
         scene.place(world.hosts[SOURCE], NAME, 64, (96, 64))
         if not scenario.autostart:
             world.hosts[SOURCE].files.remove(f"/etc/xen/auto/{NAME}.cfg")
+        if scenario.seeded:
+            keep(world)
         world.advance(3)
     return world
+
+
+def keep(world: World) -> None:
+    """The target has what the domain's disks hold now, as if a move had just left it there."""
+    here, there = world.hosts[SOURCE], world.hosts[TARGET]
+    for volume in here.groups["vg"].volumes.values():
+        size = here.groups["vg"].size_of(volume)
+        argv = ("lvcreate", "-y", "-Wy", "-Zy", "-n", volume.name, "-L", f"{size}b")
+        scene.must(there, *argv, "--addtag", kept_tag(NAME), "vg")
+        device = here.volume_device(here.groups["vg"], volume)
+        copy = there.volume_device(there.groups["vg"], there.groups["vg"].volumes[volume.name])
+        assert device is not None and copy is not None
+        copy.replace(0, size, device.items(0, size))
 
 
 def order_for(scenario: Scenario, world: World, runner: Runner, journal: Journal) -> Order:
@@ -131,7 +163,10 @@ def order_for(scenario: Scenario, world: World, runner: Runner, journal: Journal
         NAME,
         TARGET,
         policy=Policy(
-            scenario.attach, scenario.cutover, **({"resync_rate_mb_s": 0} if scenario.paused else {})
+            scenario.attach,
+            scenario.cutover,
+            keep_mirror=scenario.keep,
+            **({"resync_rate_mb_s": 0} if scenario.paused else {}),
         ),
         provision=WANTED if scenario.provision else None,
     )
