@@ -31,6 +31,17 @@ def entry(report: dict[str, Any], name: str = "web1") -> dict[str, Any]:
     return next((row for row in report.get("domains", ()) if row["name"] == name), {})
 
 
+def mirrored(host: str) -> Any:
+    """In place, and a mirror of it in step on another host."""
+
+    def seen(report: dict[str, Any]) -> bool:
+        web1 = entry(report)
+        why = f"mirror on {host}: in step; web1 changes to {host} when a commit wants it there"
+        return web1.get("state") == "in-place" and web1.get("why") == why
+
+    return seen
+
+
 class Site:
     """Repository, configuration, state folder and daemon below one folder."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from reconciler.simulator.live import Handle, start
-from tests.site import Site, entry
+from tests.site import Site, entry, mirrored
 from tests.test_daemon import addresses, at
 
 
@@ -31,17 +30,6 @@ def place(site: Site, host: str, *, keep: bool = True) -> str:
     policy = f"{{keep_mirror: {str(keep).lower()}}}"
     site.write("domains.yaml", f"domains:\n  web1: {{host: {host}, policy: {policy}}}\n")
     return site.commit(f"web1 to {host}, {policy}")
-
-
-def mirrored(host: str) -> Any:
-    """In place, and a mirror of it in step on another host."""
-
-    def seen(report: dict[str, Any]) -> bool:
-        web1 = entry(report)
-        why = f"mirror on {host}: in step; web1 changes to {host} when a commit wants it there"
-        return web1.get("state") == "in-place" and web1.get("why") == why
-
-    return seen
 
 
 def test_a_domain_goes_there_and_back(site: Site, fleet: Handle) -> None:

@@ -148,12 +148,12 @@ def _missing_features(here: str, there: str) -> str:
 
 
 def seeded(domain: str, disk: MoveDisk, view: View) -> MoveDisk:
-    """The disk, and whether the target has kept an earlier state of it that is as large."""
+    """The disk, and whether the target has kept an earlier state of it that is large enough."""
     found = next(
         (v for v in view.get(lvm.VOLUMES) if (v.group, v.name) == (disk.target_group, disk.volume)), None
     )
     kept = found is not None and found.plain and kept_tag(domain) in found.tags
-    return replace(disk, seeded=kept and found is not None and found.size_bytes == disk.size_bytes)
+    return replace(disk, seeded=kept and found is not None and found.size_bytes >= disk.size_bytes)
 
 
 def check_target(
@@ -179,12 +179,18 @@ def check_target(
             problems.append(
                 f"{target.name}: volume group {group.name} has {free} bytes free, {need} are needed"
             )
-    present = {(volume.group, volume.name) for volume in view.get(lvm.VOLUMES)}
+    present = {(volume.group, volume.name): volume for volume in view.get(lvm.VOLUMES)}
     for disk in disks:
         for name in (*(() if disk.seeded else (disk.volume,)), disk.metadata):
-            if (target.volume_group, name) in present:
+            there = present.get((target.volume_group, name))
+            if there is not None and kept_tag(domain) in there.tags:
                 problems.append(
-                    f"{target.name}: /dev/{target.volume_group}/{name} exists and is never reused; "
+                    f"{target.name}: {there.path}, kept for a mirror, is too small by now or no plain "
+                    "volume; remove it there, nothing uses it"
+                )
+            elif there is not None:
+                problems.append(
+                    f"{target.name}: {there.path} exists and is never reused; "
                     "look what is in it, then rename or remove it"
                 )
         if disk.link in view.get(files.LINKS):

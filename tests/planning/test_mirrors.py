@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from reconciler.commands import xl
-from reconciler.model.facts import Unknown
+from reconciler.commands import lvm, xl
+from reconciler.model.facts import Unknown, VolumeGroup
 from reconciler.model.move import Direction, Order, Progress, Reason, Status
 from reconciler.model.placement import Attach, Desired, Domain, Policy, Problem
 from reconciler.model.plan import Item, ItemKind
 from reconciler.planning import mirrors
 from reconciler.planning.planner import plan
+from reconciler.planning.preflight import Rooms
 from reconciler.planning.situation import Limits, Past, Situation
 from tests.moves.journeys import provision
-from tests.planning.site import HOSTS, NOW, changed, running, silent, situation
+from tests.planning.site import HOSTS, MIB, NOW, changed, empty, running, silent, situation, volume
 from tests.planning.test_planner import one, order, progress, two
 
 KEPT = Domain("web1", "xen2", policy=Policy(keep_mirror=True))
@@ -175,3 +176,67 @@ def test_who_stands_by() -> None:
     assert mirrors.stands_by(made, replace(desired(), domains={}))
     assert not mirrors.stands_by(made, replace(desired(), domains={"web1": Domain("web1", "xen1")}))
     assert not mirrors.stands_by(replace(made, standby=False), desired())
+
+
+# -- what was kept --------------------------------------------------------------------------------------
+
+
+def left_on(host: str, *tags: str, **changes: Any) -> Any:
+    """A host with the volumes that web1 has left, in that host's volume group."""
+    group = HOSTS[host].volume_group
+    rows = (volume("web1-root", group=group), volume("web1-data", 260, 1, group))
+    return changed(
+        empty(host), lvm.VOLUMES, tuple(replace(row, tags=frozenset(tags), **changes) for row in rows)
+    )
+
+
+def test_a_mirror_begins_from_what_was_kept() -> None:
+    made = mirror(kept(running("xen2"), left_on("xen1", "xr.kept.web1")))
+    assert made.seeded and [disk.seeded for disk in made.disks] == [True, True]
+    larger = mirror(kept(running("xen2"), left_on("xen1", "xr.kept.web1", size_bytes=600 * MIB)))
+    assert larger.seeded
+    assert not mirror().seeded
+
+
+def test_so_does_a_move_back() -> None:
+    back = situation(running("xen2"), left_on("xen1", "xr.kept.web1"), wanted=(Domain("web1", "xen1"),))
+    item = one(back)
+    assert item.kind is ItemKind.MOVE and item.order is not None and item.order.seeded
+
+
+@pytest.mark.parametrize(
+    ("view", "why"),
+    [
+        (left_on("xen1"), "xen1: /dev/vg/web1-root exists and is never reused"),
+        (left_on("xen1", "xr.kept.web2"), "xen1: /dev/vg/web1-root exists and is never reused"),
+        (
+            left_on("xen1", "xr.kept.web1", size_bytes=4 * MIB),
+            "xen1: /dev/vg/web1-root, kept for a mirror, is too small by now or no plain volume; remove it",
+        ),
+        (left_on("xen1", "xr.kept.web1", plain=False), "xen1: /dev/vg/web1-root, kept for a mirror, is"),
+    ],
+)
+def test_what_is_no_earlier_state_of_it(view: Any, why: str) -> None:
+    assert why in one(kept(running("xen2"), view)).notes[-1]
+
+
+def test_what_was_kept_needs_no_room() -> None:
+    """Room for metadata is enough, and other orders lose none for it."""
+    small = (VolumeGroup("vg", 64 << 30, 16 * MIB, 4 * MIB),)
+    view = changed(left_on("xen1", "xr.kept.web1"), lvm.GROUPS, small)
+    made = mirror(kept(running("xen2"), view))
+    assert Rooms([made]).at("xen1").volume_bytes == 0
+    assert Rooms([replace(made, standby=False)]).at("xen1").memory_mb == 256
+    anew = one(kept(running("xen2"), changed(empty("xen1"), lvm.GROUPS, small)))
+    assert "volume group vg has 16777216 bytes free" in anew.notes[-1]
+
+
+def test_what_was_kept_elsewhere_is_told() -> None:
+    view = left_on("xen1", "xr.kept.web1")
+    told = (
+        "xen1 keeps /dev/vg/web1-root, /dev/vg/web1-data, as web1 left them, for a mirror; nothing uses "
+        "them: remove them there once you need the room"
+    )
+    assert one(replace(kept(running("xen2"), view), came_from={})).notes == (told,)
+    assert one(replace(kept(running("xen2"), view), came_from={"web1": "xen3"})).notes[0] == told
+    assert told not in one(kept(running("xen2"), view)).notes
