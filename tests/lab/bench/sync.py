@@ -1,15 +1,16 @@
 """A full sync with the resource file of a move, against what the link and the disks do raw, in one run.
 
-    python -m tests.lab.bench.sync --mib 256 --full 5,90,100 --repeat 3
+    python -m tests.lab.bench.sync --mib 256 --full 5,90,100 --changed 1,5 --repeat 3
 
-The target's volume is full of something else before each. What is sent is counted on the replication card.
+The target's volume is full of something else before each; or, for `--changed`, it holds what the source has
+but for some blocks of 4 KiB, here and there, and the two are compared as for a mirror that is kept. What is
+sent is counted on the replication card.
 The rate is of the whole sync as a user waits for it, from the target's `drbdadm up` to UpToDate on both.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import statistics
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,13 @@ FILL = (
     "dd if=/dev/shm/piece of=/dev/vg/bench bs=1M skip=$((n % 8)) seek=$((n * {stride} % {mib})) count=1 "
     "oflag=direct conv=notrunc status=none; n=$((n + 1)); done"
 )
+CHANGE = (
+    "import os, random, sys\n"
+    "disk = os.open('/dev/vg/bench', os.O_RDWR)\n"
+    "places = random.Random(1).sample(range(int(sys.argv[1]) * 256), int(sys.argv[2]))\n"
+    "for place in places: os.pwrite(disk, os.urandom(4096), place * 4096)\n"
+    "os.fsync(disk)\n"
+)
 WAIT = (
     "until drbdsetup events2 --now --statistics bench | "
     "grep -q 'replication:Established peer-disk:UpToDate'; do sleep 0.1; done"
@@ -75,12 +83,23 @@ def sent_bytes(host: Host) -> int:
     return int(host.run(["cat", "/sys/class/net/repl/statistics/tx_bytes"]))
 
 
-def sync(source: Host, target: Host, mib: int, full: int) -> tuple[float, float]:
-    """MiB a second of one whole sync, and the MiB that were sent."""
+def fill(source: Host, mib: int, full: int) -> None:
+    """So much of the source's volume holds something, the rest zeros."""
     source.run("blkdiscard -z /dev/vg/bench", timeout_s=600)
     source.run(
         FILL.format(pieces=mib * full // 100, stride=1 if full == 100 else 97, mib=mib), timeout_s=1800
     )
+
+
+def change(source: Host, mib: int, percent: float) -> float:
+    """So many of the source's blocks change; how many MiB that is."""
+    blocks = round(mib * 256 * percent / 100)
+    source.run(["python3", "-c", CHANGE, str(mib), str(blocks)], timeout_s=1800)
+    return blocks / 256
+
+
+def sync(source: Host, target: Host, mib: int) -> tuple[float, float]:
+    """MiB a second of one whole sync, and the MiB that were sent."""
     for host in (source, target):
         host.run("dd if=/dev/zero of=/dev/vg/bench-md bs=1M count=4 oflag=direct status=none")
         host.run("drbdadm -- --force create-md bench >/dev/null 2>&1")
@@ -96,8 +115,8 @@ def sync(source: Host, target: Host, mib: int, full: int) -> tuple[float, float]
     return mib / took_s, sent
 
 
-def prepare(lab: Lab, mib: int) -> tuple[Host, Host]:
-    """A volume on each side, and the resource file that a move would write."""
+def write(lab: Lab, *, compare: bool) -> None:
+    """The resource file that a move would write."""
     sides = [
         drbd.ResourceSide(
             name,
@@ -107,46 +126,66 @@ def prepare(lab: Lab, mib: int) -> tuple[Host, Host]:
         )
         for name, host in lab.hosts.items()
     ]
-    text = drbd.resource_file("bench", "secret", RATE_MB_S, sides)
+    text = drbd.resource_file("bench", "secret", RATE_MB_S, sides, compare=compare)
+    for host in lab.hosts.values():
+        host.write("/etc/drbd.d/bench.res", text)
+
+
+def prepare(lab: Lab, mib: int) -> tuple[Host, Host]:
+    """A volume on each side."""
     for host in lab.hosts.values():
         host.run(
             f"lvcreate -qq -y -Wy -Zy -L {mib}m -n bench vg; lvcreate -qq -y -Wy -Zy -L 4m -n bench-md vg"
         )
         host.run(["modprobe", "drbd"])  # drbdadm speaks DRBD 9's language without it
-        host.write("/etc/drbd.d/bench.res", text)
         host.run("dd if=/dev/urandom of=/dev/shm/piece bs=1M count=8 status=none")
     source, target = lab.hosts["xen1"], lab.hosts["xen2"]
     return source, target
+
+
+def numbers(text: str) -> list[float]:
+    return [float(word) for word in text.split(",") if word]
 
 
 def main() -> int:
     """Print a table and write it to a file."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab.bench.sync", description=__doc__)
     parser.add_argument("--mib", type=int, default=256)
-    parser.add_argument("--full", default="5,90,100")
+    parser.add_argument("--full", type=numbers, default=[5, 90, 100])
+    parser.add_argument("--changed", type=numbers, default=[])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("bench-sync.md"))
     given = parser.parse_args()
     lines = [
-        "| % full | sync rate by the slower of link and disk | sent, share of the volume |",
-        "|---|---|---|",
+        "| volume | sync rate by the slower of link and disk | sent, share of the volume | by what changed |",
+        "|---|---|---|---|",
     ]
     with Lab(2) as lab:
         source, target = prepare(lab, given.mib)
-        found: dict[int, list[tuple[float, float]]] = {}
-        for _, full in itertools.product(range(given.repeat), map(int, given.full.split(","))):
-            link, disk = raw_link(source, target, given.mib), raw_disk(target, given.mib)
-            rate, sent = sync(source, target, given.mib, full)
-            found.setdefault(full, []).append((rate / min(link, disk), sent / given.mib))
+        found: dict[str, list[tuple[float, float, float]]] = {}
+
+        def one(what: str, wanted_mib: float) -> None:
+            rate, sent = sync(source, target, given.mib)
+            found.setdefault(what, []).append((rate / min(link, disk), sent / given.mib, sent / wanted_mib))
             print(
-                f"{full} %: link {link:.1f}, disk {disk:.1f}, sync {rate:.1f} MiB/s; sent {sent:.1f}",
+                f"{what}: link {link:.1f}, disk {disk:.1f}, sync {rate:.1f} MiB/s; sent {sent:.1f}",
                 flush=True,
             )
-    for full, taken in found.items():
-        rates, shares = ([row[n] for row in taken] for n in (0, 1))
+
+        for _ in range(given.repeat):
+            write(lab, compare=False)
+            link, disk = raw_link(source, target, given.mib), raw_disk(target, given.mib)
+            for full in given.full:
+                fill(source, given.mib, round(full))
+                one(f"{full:g} % full", given.mib * full / 100)
+            write(lab, compare=True)
+            for percent in given.changed:
+                one(f"{percent:g} % changed", change(source, given.mib, percent))
+    for what, taken in found.items():
+        rates, shares, by = ([row[n] for row in taken] for n in (0, 1, 2))
         lines.append(
-            f"| {full} | {statistics.median(rates):.2f} ({min(rates):.2f}–{max(rates):.2f}) "
-            f"| {statistics.median(shares):.3f} |"
+            f"| {what} | {statistics.median(rates):.2f} ({min(rates):.2f}–{max(rates):.2f}) "
+            f"| {statistics.median(shares):.3f} | {statistics.median(by):.2f} |"
         )
     given.out.write_text("\n".join([*lines, ""]))
     print("\n".join(lines))
