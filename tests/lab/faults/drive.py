@@ -85,7 +85,12 @@ class Drive:
         self.watch.intents()
 
     def before(self, index: int) -> Stage:
-        """The stage at the beginning of a step, by its number among those that act."""
+        """The stage at the beginning of a step, by its number among those that act.
+
+        There is none right behind a step that only waits: it may be over before anybody sees it.
+        """
+        while self.acting[index - 1] in WAITING:
+            index -= 1
         if self._at > index:
             self._forget()
         if self._at < index:
