@@ -89,7 +89,7 @@ class Drive:
 
         There is none right behind a step that only waits: it may be over before anybody sees it.
         """
-        while self.acting[index - 1] in WAITING:
+        while index and self.acting[index - 1] in WAITING:
             index -= 1
         if self._at > index:
             self._forget()
