@@ -212,6 +212,11 @@ class Link:
                 self._client = None
 
 
+IDLE_LOOK_S = 1.0
+"""How often paramiko's thread of a connection on which nothing comes looks whether it was closed or has to
+send a keepalive: ten times a second by itself, most of what a daemon of many hosts took. Data wake it."""
+
+
 def connect(host: Host, key_file: Path, known_hosts_file: Path, timeout_s: float) -> paramiko.SSHClient:
     """Open a connection; raises NotSent when the host is away and HostKeyError when its key is wrong."""
     client = paramiko.SSHClient()
@@ -255,6 +260,7 @@ def connect(host: Host, key_file: Path, known_hosts_file: Path, timeout_s: float
     transport = client.get_transport()
     assert transport is not None
     transport.set_keepalive(10)
+    transport.sock.settimeout(IDLE_LOOK_S)
     if not strict(transport):
         client.close()
         raise NotSent(f"{where} does not offer strict key exchange (CVE-2023-48795); update its sshd")

@@ -111,6 +111,7 @@ class Walk:
         for cell in self.cells:
             if self._where(cell) is Where.TURNED:
                 return
+            self._up_to(cell)
             if self._where(cell) is Where.PAST:
                 continue
             host, _ = main_command(drive.watch.intent(cell.step))
@@ -128,6 +129,15 @@ class Walk:
             self._one_copy(cell)
             drive.watch.wait(f"{cell.step} seen through", partial(self._over, cell), MOVE_S)
             assert drive.site.stop(timeout_s=300) == 0
+
+    def _up_to(self, cell: Cell) -> None:
+        """See the steps between the last cell and this one through, undisturbed; then stop the daemon."""
+        index = self.drive.acting.index(cell.step)
+        before = Cell(cell.recipe, self.drive.acting[index - 1], cell.fault)
+        if index and not self._over(before):
+            self.drive.site.start()
+            self.drive.watch.wait(f"{before.step} seen through", partial(self._over, before), MOVE_S)
+            assert self.drive.site.stop(timeout_s=300) == 0
 
     def _fail_in_turn(self) -> None:
         """Each step's main command fails once; of two steps with the same command only the first is armed."""
