@@ -23,10 +23,10 @@ from reconciler.errors import SourceError, UnknownFact
 from reconciler.execution.executor import Executor
 from reconciler.model.command import Runner
 from reconciler.model.facts import View
-from reconciler.model.move import Kind, Order, Phase, Progress, Reason, Side, Status
+from reconciler.model.move import Kind, Order, Progress, Reason, Side, Status
 from reconciler.model.placement import Desired, Host, Problem
 from reconciler.model.plan import BEGUN, Item, Plan
-from reconciler.moves import machine, recipe
+from reconciler.moves import machine
 from reconciler.moves.authority import may_rest, untouchable
 from reconciler.moves.journal import EventKind, Journal, Record
 from reconciler.observed.survey import ask, survey
@@ -78,7 +78,8 @@ class Cycle:
         self.plan: Plan | None = None
         self._fleet = fleet
         self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="host")
-        self._movers = ThreadPoolExecutor(max_workers=max(1, config.max_moves), thread_name_prefix="move")
+        self._movers = ThreadPoolExecutor(max(32, config.max_moves), thread_name_prefix="move")
+        self._called: frozenset[str] = frozenset()
         self._events = EventsOnce(journal.events)
         self._reporter = Background(self._write_report)
         self._executor = Executor(fleet, journal, clock, self._pool, self._reporter.request)
@@ -98,7 +99,7 @@ class Cycle:
             self.journal.record(record.order, machine.taken_over(record.progress, now), now)
 
     def _set_clock(self) -> None:
-        """Follow the time of day, but only while no journey waits by it. A step back is no future."""
+        """Follow the time of day, but only while no journey waits by it: a mirror in step does not."""
         off_s = self.clock.set_by_wall()
         if abs(off_s) > 1.0:
             log.warning("the time of day was set by %+.0f s", off_s)
@@ -167,7 +168,7 @@ class Cycle:
             log.error("the repository cannot be read: %s", self.intent.trouble)
         rewinds.apply(self.config.state_dir, self.journal)
         active = self.journal.active()
-        if not active:
+        if all(self._stands_by(record) and record.progress.unknown_since is None for record in active):
             self._set_clock()
         hosts = self._hosts(active)
         self._fleet.use(hosts)
@@ -240,6 +241,8 @@ class Cycle:
         self.desk.prune(self.intent.desired.commit)
         for record in self.journal.active():
             self._heed_placement(record, self.intent.desired)
+        active = [(record.order, record.progress) for record in self.journal.active()]
+        self._called = mirrors.called(active, self.intent.desired, self.config.max_moves, self.clock.day())
         begun = 0
         for item in self.plan.items:
             if item.kind in BEGUN and item.order is not None:
@@ -251,9 +254,7 @@ class Cycle:
         why = mirrors.unwanted(order, desired)
         if not why or self.desk.stops(order.domain) or untouchable(progress):
             return
-        step = recipe.find(order, progress.direction, progress.step)
-        waits = step.gated or machine.waits_at_gate(self._as_committed(order), progress, self.clock.day())
-        if step.phase not in (Phase.ATTACH, Phase.MIRROR) and not waits:
+        if not machine.before_stop(order, progress):
             return
         back = machine.turn_back(order, progress, Reason.PLACEMENT_CHANGED, why, self.clock.now())
         if back is not None:
@@ -378,17 +379,12 @@ class Cycle:
         return progress, seconds
 
     def _as_committed(self, order: Order) -> Order:
-        """The order with what the commit in force says of rate, window and mirror; the rest stays."""
+        """The order with what the commit in force says of it; a mirror is one until it is called to move."""
         desired = self.intent.desired
         active = [(record.order, record.progress) for record in self.journal.active()]
-        wanted = desired.domains.get(order.domain) if desired else None
-        policy = replace(
-            order.policy,
-            resync_rate_mb_s=sync_rate_mb_s(order, desired, active),
-            cutover_window=(wanted.policy if wanted else order.policy).cutover_window,
-            keep_mirror=(wanted.policy if wanted else order.policy).keep_mirror,
-        )
-        return replace(order, policy=policy, standby=mirrors.stands_by(order, desired))
+        now = mirrors.as_committed(order, desired)
+        policy = replace(now.policy, resync_rate_mb_s=sync_rate_mb_s(order, desired, active))
+        return replace(now, policy=policy, standby=order.standby and order.move_id not in self._called)
 
     def _tell(self, order: Order, progress: Progress) -> None:
         if progress.status is Status.MOVED:
@@ -399,8 +395,8 @@ class Cycle:
             log.error("%s is held (%s): %s", order.move_id, progress.reason.value, progress.detail)
 
     def stuck(self) -> bool:
-        """Whether journeys are under way and every one of them is held."""
-        active = self.journal.active()
+        """Whether journeys are under way and every one of them is held, but for mirrors in step."""
+        active = [record for record in self.journal.active() if not self._stands_by(record)]
         held = [record.progress.status is Status.HELD or self._rests(record) for record in active]
         return bool(active) and all(held)
 

@@ -210,6 +210,10 @@ def converge(config: Config, deadline_s: float | None = None) -> Plan | None:
     clock = SystemClock(stop)
     with opened(config, clock) as cycle:
         began = clock.monotonic_s()
+
+        def late() -> bool:
+            return deadline_s is not None and clock.monotonic_s() - began > deadline_s
+
         cycle.take_over()
         idle = 0
         while True:
@@ -218,14 +222,13 @@ def converge(config: Config, deadline_s: float | None = None) -> Plan | None:
             begun = cycle.start()
             cycle.report()
             due_s = cycle.advance(stop.is_set)
-            while (due_s or cycle.stands_still()) and not cycle.stuck() and not stop.is_set():
+            while (due_s or cycle.stands_still()) and not (cycle.stuck() or stop.is_set() or late()):
                 clock.pause(due_s or 0.0)
                 due_s = cycle.advance(stop.is_set)
-            late = deadline_s is not None and clock.monotonic_s() - began > deadline_s
             # A host that did not answer this time may do so the next.
             idle = idle + 1 if not begun and due_s is None else 0
             done = idle == PATIENCE or (idle > 0 and not (plan and plan.hopeful))
-            if stop.is_set() or late or done or cycle.stuck():
+            if stop.is_set() or late() or done or cycle.stuck():
                 plan = cycle.look()
                 cycle.report()
                 return plan

@@ -100,6 +100,7 @@ try:
 except queue.Empty:
     late()
 signal.setitimer(signal.ITIMER_REAL, 0)
+listener.shutdown(socket.SHUT_RDWR)
 listener.close()
 peer.settimeout(None)
 peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from reconciler.errors import UnknownFact
 from reconciler.model.command import Answer, Command
+from reconciler.model.names import kept_tag
 
 T = TypeVar("T")
 
@@ -156,6 +157,10 @@ class Volume:
     @property
     def path(self) -> str:
         return f"/dev/{self.group}/{self.name}"
+
+    def is_kept_for(self, domain: str) -> bool:
+        """Whether a mirror of the domain may begin from it: kept for one, and nobody has it open."""
+        return kept_tag(domain) in self.tags and not self.is_open
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class CreateMetadataVolumes(Step):
         disks = [disk for disk in order.disks if disk.seeded] if self.with_data else []
         rows = [(disk.group(self.side), disk.volume) for disk in disks]
         found = [(row, look.volume(views[self.side], *row)) for row in rows]
-        return [row for row, volume in found if volume is not None and order.kept_tag in volume.tags]
+        return [row for row, volume in found if volume is not None and volume.is_kept_for(order.domain)]
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         view = views[self.side]

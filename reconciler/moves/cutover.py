@@ -28,6 +28,7 @@ from reconciler.moves.step import (
 )
 
 GO = "go"
+AUTOSTART_OFF = "source-autostart-off"
 CUTOVER_SUSPEND = "cutover-suspend"
 TARGET_RESTORE = "target-restore"
 _STOPPED = (DomainState.SHUTDOWN, DomainState.CRASHED)
@@ -52,8 +53,9 @@ class Ready(Step):
     def looks(self, order: Order, progress: Progress) -> Looks:
         through = (lvm.VOLUMES, dm.NUMBERS, dm.TABLES) if order.pivots else ()
         room = () if order.streams else (files.SPACE,)
+        configured = (files.text_of(order.config_path), files.CONFIG_FILES)
         return {
-            Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS, *through),
+            Side.SOURCE: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.VBDS, *through, *configured),
             Side.TARGET: (files.BOOT_ID, drbd.RESOURCES, xl.DOMAINS, xl.INFO, *room),
         }
 
@@ -80,9 +82,13 @@ class Ready(Step):
             )
         if not (look.in_step(source, order) and look.in_step(target, order)):
             return wait(f"not in step; source: {look.describe(source)}; target: {look.describe(target)}")
+        if edited := _edited(order, progress, views.source):
+            return wrong(f"{edited} since this was planned, so that it has to be planned anew")
+        if order.standby:
+            return DONE
         free = views.target.get(xl.INFO).free_memory_mb - order.target.reserve_memory_mb
-        if free < order.memory_mb and not order.standby:
-            return wrong(f"{order.target.name} has {free} MiB free, {order.domain} needs {order.memory_mb}")
+        if free < seen.memory_mb:
+            return wrong(f"{order.target.name} has {free} MiB free, {order.domain} needs {seen.memory_mb}")
         if not order.streams and views.target.get(files.SPACE) < order.memory_mb * MIB + 64 * MIB:
             return wrong(
                 f"{order.target.name} has no room below {files.STATE} for the image of {order.domain}"
@@ -91,6 +97,16 @@ class Ready(Step):
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.sync_deadline_s
+
+
+def _edited(order: Order, progress: Progress, view: View) -> str:
+    """What somebody has changed on the source that the target would not have; empty when nothing."""
+    if view.get(files.text_of(order.config_path)) != order.config_text:
+        return f"{order.config_path} on {view.host} was edited"
+    starts = order.auto_path in view.get(files.CONFIG_FILES).autostart
+    if starts != order.autostart and AUTOSTART_OFF not in progress.tried:
+        return f"{order.auto_path} on {view.host} was {'made' if starts else 'removed'}"
+    return ""
 
 
 def _through_drbd(order: Order, view: View, seen: DomainSeen) -> bool:
@@ -103,7 +119,7 @@ def _through_drbd(order: Order, view: View, seen: DomainSeen) -> bool:
 class SourceAutostartOff(Step):
     """The source will not start the domain by itself after a reboot."""
 
-    name = "source-autostart-off"
+    name = AUTOSTART_OFF
     phase = Phase.CUTOVER
 
     def looks(self, order: Order, progress: Progress) -> Looks:

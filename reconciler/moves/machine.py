@@ -16,7 +16,8 @@ from reconciler.model.command import Answer, Command, NoAnswer, Outcome, Skip, S
 from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Status
 from reconciler.model.window import opens_in_s
 from reconciler.moves import guards, recipe
-from reconciler.moves.cutover import COPIES
+from reconciler.moves.cutover import COPIES, stops
+from reconciler.moves.mirror import SYNC
 from reconciler.moves.step import Mark, Step, Verdict
 
 POLL_S = 2.0
@@ -112,6 +113,8 @@ def decide(
             if attempts >= step.max_attempts and not step.patient:
                 return _fail(order, progress, step, Reason.STEP_FAILED, progress.detail, verdict, now)
             return Act(replace(progress, status=Status.ACTIVE, attempts=attempts + 1, retry_at=None))
+        case Mark.WAIT if order.standby and step.gated:
+            return GoOn(progress.at(SYNC, now))  # out of step: for that step, however long it takes
         case Mark.WAIT:
             waited_s = (now - progress.step_began).total_seconds()
             progress = replace(progress, sync_percent=_sync(verdict, progress), detail=verdict.why)
@@ -147,6 +150,14 @@ def shut_for_s(order: Order, progress: Progress, step: Step, day: datetime.datet
     return opens_in_s(order.policy.cutover_window, day) if order.policy.cutover_window is not None else 0.0
 
 
+def before_stop(order: Order, progress: Progress) -> bool:
+    """Whether a move has not begun to suspend its domain, so that giving it up costs only its sync."""
+    step = recipe.find(order, progress.direction, progress.step)
+    if step.phase in (Phase.ATTACH, Phase.MIRROR):
+        return True
+    return step.phase is Phase.CUTOVER and stops(order) not in progress.tried
+
+
 def waits_at_gate(order: Order, progress: Progress, day: datetime.datetime) -> bool:
     """Whether a journey does nothing but wait for its window, or for a commit."""
     here = (step for step in recipe.steps(order, progress.direction) if step.name == progress.step)
@@ -160,8 +171,14 @@ def _shut(
     now: datetime.datetime,
     day: datetime.datetime,
     seconds: float,
-) -> Pause:
-    """All is ready and the domain is not to change hosts yet: looked at again until it is. No trouble."""
+) -> Pause | GoOn:
+    """All is ready and the domain is not to change hosts yet: looked at again until it is. No trouble.
+
+    Found so behind the gate it waits at the gate, where what has to hold is looked at.
+    """
+    if not step.gated:
+        gate = next(each for each in recipe.steps(order, progress.direction) if each.gated)
+        return GoOn(progress.at(gate.name, now))
     if order.standby:
         why = f"in step; {order.domain} changes to {order.target.name} when a commit wants it there"
     else:

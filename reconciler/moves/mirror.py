@@ -35,6 +35,9 @@ TARGET_UP = "target-drbd-up"
 """Once it was tried the two sides connect by themselves."""
 
 
+SYNC = "sync"
+
+
 class TargetUp(Step):
     """The target's resource is up over its fresh volumes and is Secondary."""
 
@@ -140,7 +143,7 @@ class Sync(Step):
     Acting is for another rate only, as a commit or other moves may want it meanwhile; 0 pauses the sync.
     """
 
-    name = "sync"
+    name = SYNC
     phase = Phase.MIRROR
     patient = True
     max_attempts = 5

@@ -184,10 +184,11 @@ class SourceVolumesRemoved(Step):
         return pivot.remove_lower(order, views.source) if order.pivots else ()
 
     def _kept(self, order: Order, views: Views) -> list[MoveDisk]:
-        """Disks whose volume stays. One of which nothing tells where its extents are does not."""
+        """Disks whose volume stays: if a mirror could use it, and something tells where its extents are."""
         if not order.policy.keep_mirror:
             return []
-        volumes = [(disk, look.volume(views.source, disk.source_group, disk.volume)) for disk in order.disks]
+        usable = [d for d in order.disks if d.source_group == order.host(Side.SOURCE).volume_group]
+        volumes = [(disk, look.volume(views.source, disk.source_group, disk.volume)) for disk in usable]
         ours = [disk for disk, data in volumes if data is not None and data.uuid == disk.source_uuid]
         return [disk for disk in ours if not order.pivots or pivot.extents(disk, views.source)]
 

@@ -48,7 +48,7 @@ class Index:
     saved_on: Mapping[str, list[str]]
     """Domain -> the hosts that have an image of it from a shutdown."""
     kept: Mapping[str, Mapping[str, list[str]]]
-    """Domain -> host -> the volumes that are kept there for a mirror of it."""
+    """Domain -> host -> the volumes that are kept there for a mirror of it, and nobody has open."""
 
 
 def index(views: Mapping[str, View]) -> Index:
@@ -79,7 +79,7 @@ def index(views: Mapping[str, View]) -> Index:
             for path in view.get(files.SAVED_AT_SHUTDOWN):
                 saved_on[path.removeprefix(f"{files.SAVE_DIR}/")].append(host)
         for volume in view.get(lvm.VOLUMES) if view.knows(lvm.VOLUMES) else ():
-            for tag in volume.tags:
+            for tag in () if volume.is_open else volume.tags:
                 if tag.startswith(KEPT):
                     kept[tag.removeprefix(KEPT)][host].append(volume.path)
         for domain, text in _images(view):

@@ -30,9 +30,18 @@ from reconciler.planning.situation import Situation, epoch, known, lot, secret
 
 
 def move(
-    situation: Situation, domain: Domain, found: Found, room: Room, views: Mapping[str, View]
+    situation: Situation,
+    domain: Domain,
+    found: Found,
+    room: Room,
+    views: Mapping[str, View],
+    *,
+    standby: bool = False,
 ) -> tuple[Order, tuple[str, ...]] | str:
-    """The order for one move and remarks about it, or every reason why there can be none."""
+    """The order for one move and remarks about it, or every reason why there can be none.
+
+    A mirror (`standby`) is a move that needs no memory on its target yet.
+    """
     hosts, limits = situation.desired.hosts, situation.limits
     if found.host not in hosts or domain.host not in hosts:
         return f"{found.host} is not among the committed hosts"
@@ -50,10 +59,11 @@ def move(
     problems += check_tables(found, disks, source_view)
     ways = attaching.choose(domain.policy, found, disks, source_view, target_view)
     problems += ways.problems
-    problems += check_target(domain.name, found.seen.memory_mb, disks, target, target_view, room)
+    memory_mb = 0 if standby else found.seen.memory_mb
+    problems += check_target(domain.name, memory_mb, disks, target, target_view, room)
     if Attach.SUSPEND is ways.attach or Cutover.STORE is ways.cutover:
         problems += check_image(domain.name, found.seen.memory_mb, source_view)
-    if Cutover.STORE is ways.cutover:
+    if Cutover.STORE is ways.cutover and not standby:
         problems += check_image(domain.name, found.seen.memory_mb, target_view)
     busy = {
         v.minor for view in (source_view, target_view) for r in view.get(drbd.RESOURCES) for v in r.volumes
@@ -93,6 +103,7 @@ def move(
         autostart=f"/etc/xen/auto/{domain.name}.cfg" in source_view.get(files.CONFIG_FILES).autostart,
         attach=ways.attach,
         cutover=ways.cutover,
+        standby=standby,
         prediction=predict(
             size, found.seen.memory_mb, ways.attach, ways.cutover, situation.samples, limits.rates
         ),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
 from reconciler.commands import files, xl
 from reconciler.errors import UnknownFact
 from reconciler.model.facts import DomainState, Unknown, View
-from reconciler.model.move import Direction, Order, Progress, Status
-from reconciler.model.placement import Desired, Domain
+from reconciler.model.move import Direction, Order, Progress, Side, Status
+from reconciler.model.placement import Domain
 from reconciler.model.plan import Item, ItemKind, Plan
 from reconciler.moves.machine import waits_at_gate
 from reconciler.planning.index import Found, Index, index
-from reconciler.planning.mirrors import keep, quiet, stands_by, told
+from reconciler.planning.mirrors import as_committed, keep, quiet, told
 from reconciler.planning.orders import move, provision, too_long_frozen
 from reconciler.planning.preflight import Rooms
 from reconciler.planning.retries import held_off
@@ -39,17 +40,20 @@ def _host_word(view: View) -> str:
 
 def _items(situation: Situation) -> Iterator[Item]:
     desired, seen = situation.desired, index(situation.views)
-    rooms = Rooms(order for order, _ in situation.active)
-    in_flight = {order.domain: (order, progress) for order, progress in situation.active}
-    busy = [pair for pair in situation.active if not waits_at_gate(*pair, situation.now)]
-    mirrors = sum(stands_by(order, desired) for order, _ in busy)
+    rooms, in_flight = Rooms(), {order.domain: (order, progress) for order, progress in situation.active}
+    active = [(as_committed(order, desired), progress) for order, progress in situation.active]
+    for order, progress in active:
+        waits = waits_at_gate(order, progress, situation.now)
+        rooms.take(order, made=waits and order.standby)
+    busy = [order for order, progress in active if not waits_at_gate(order, progress, situation.now)]
+    mirrors = sum(order.standby for order in busy)
     slots = situation.limits.max_moves - len(busy) + mirrors
     rewound = rewinds(situation.views, situation.accepted)
     items: dict[str, Item] = {}
     for name in sorted({*desired.domains, *desired.refused, *in_flight}):
         domain = desired.domains.get(name)
         if name in in_flight:
-            items[name] = _carry_on(*in_flight[name], domain, desired)
+            items[name] = _carry_on(situation, *in_flight[name], seen, rooms)
             continue
         if name in desired.refused or domain is None:
             items[name] = Item(name, ItemKind.REFUSED, None, None, str(desired.refused[name]))
@@ -72,20 +76,37 @@ def _items(situation: Situation) -> Iterator[Item]:
     slots -= mirrors  # moves never wait for mirrors
     for name, host in situation.came_from.items():
         if name in items and items[name].kind is ItemKind.IN_PLACE and name not in in_flight:
-            items[name] = heeded(keep(situation, items[name], host, seen, rooms, slots), rewound)
-            if (order := items[name].order) is not None:
-                rooms.take(order)
+            kept = keep(situation, items[name], host, seen, rooms, slots)
+            if kept.order is not None and (why := heeded(kept, rewound).why):
+                kept = replace(items[name], notes=(*items[name].notes, f"no mirror is kept on {host}: {why}"))
+            items[name] = kept
+            if kept.order is not None:
+                rooms.take(kept.order)
                 slots -= 1
     yield from items.values()
     for name, host in unmanaged({*desired.domains, *desired.refused, *in_flight}, situation.views):
         yield Item(name, ItemKind.UNMANAGED, None, host, "named in no committed file; left alone")
 
 
-def _carry_on(order: Order, progress: Progress, domain: Domain | None, desired: Desired) -> Item:
+def _mirrored(situation: Situation, order: Order, progress: Progress, seen: Index, rooms: Rooms) -> Item:
+    """A domain with a mirror: asked for the same as one without, but for what the mirror has of it."""
+    here, domain = order.host(Side.SOURCE).name, situation.desired.domains.get(order.domain)
+    if domain is not None and locate(order.domain, seen).found:
+        with contextlib.suppress(UnknownFact):  # it is somewhere else: its journey sees to that
+            placed = _place(situation, domain, seen, rooms, mirrored=True)
+            if placed.kind is ItemKind.REFUSED:
+                return placed
+    wanted = domain.host if domain else here
+    return Item(order.domain, ItemKind.IN_PLACE, wanted, here, notes=(told(order, progress),))
+
+
+def _carry_on(situation: Situation, order: Order, progress: Progress, seen: Index, rooms: Rooms) -> Item:
+    desired = situation.desired
+    domain, problem = desired.domains.get(order.domain), desired.refused.get(order.domain)
     if quiet(order, progress, desired):
-        here = order.source.name if order.source else None
-        wanted = domain.host if domain else here
-        return Item(order.domain, ItemKind.IN_PLACE, wanted, here, notes=(told(order, progress),))
+        return _mirrored(situation, order, progress, seen, rooms)
+    if order.standby and problem is not None:
+        return Item(order.domain, ItemKind.REFUSED, None, order.host(Side.SOURCE).name, str(problem))
     verb = "going back" if progress.direction is Direction.BACK else "under way"
     why = f"{order.kind.value} {order.move_id} is {verb} at step {progress.step}"
     if progress.status is Status.HELD and progress.reason:
@@ -97,7 +118,9 @@ def _carry_on(order: Order, progress: Progress, domain: Domain | None, desired: 
     )
 
 
-def _place(situation: Situation, domain: Domain, seen: Index, rooms: Rooms) -> Item:
+def _place(
+    situation: Situation, domain: Domain, seen: Index, rooms: Rooms, *, mirrored: bool = False
+) -> Item:
     where = locate(domain.name, seen)
 
     def item(kind: ItemKind, why: str = "", *notes: str) -> Item:
@@ -129,7 +152,7 @@ def _place(situation: Situation, domain: Domain, seen: Index, rooms: Rooms) -> I
             f"{domain.name} on {found.host} has the same uuid as {', '.join(twin)}; nothing is touched: "
             "destroy the one that is a copy, or give it a uuid of its own",
         )
-    left = traces(domain.name, seen, found)
+    left = () if mirrored else traces(domain.name, seen, found)
     if found.host == domain.host:
         if left:
             return item(ItemKind.REFUSED, untold(domain.name, left, found))
@@ -141,7 +164,7 @@ def _place(situation: Situation, domain: Domain, seen: Index, rooms: Rooms) -> I
             )
         silent = (f"could not ask {', '.join(where.silent)}",) if where.silent else ()
         left_on = _left_on_drbd(found, situation.views[found.host])
-        kept = kept_notes(domain.name, situation.came_from.get(domain.name), seen)
+        kept = kept_notes(domain.name, domain.host, seen)
         return item(ItemKind.IN_PLACE, "", *silent, *left_on, *saved_notes(domain.name, seen), *kept)
     if where.silent:
         return item(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.commands import drbd, files, lvm, xl
@@ -35,18 +35,17 @@ class Rooms:
     apart over all hosts, and only by orders that are under way: those that wait get theirs in their turn.
     """
 
-    def __init__(self, under_way: Iterable[Order] = ()) -> None:
+    def __init__(self) -> None:
         self._minors: set[int] = set()
         self._ports: set[int] = set()
         self._memory_mb: Counter[str] = Counter()
         self._volume_bytes: Counter[str] = Counter()
-        for order in under_way:
-            self.take(order)
 
-    def take(self, order: Order, *, waits: bool = False) -> None:
-        """Count with an order from now on."""
+    def take(self, order: Order, *, waits: bool = False, made: bool = False) -> None:
+        """Count with an order from now on; one whose volumes are `made` takes no more space."""
         self._memory_mb[order.target.name] += 0 if order.standby else order.memory_mb
-        self._volume_bytes[order.target.name] += sum(d.size_bytes for d in order.disks if not d.seeded)
+        anew = () if made else (disk for disk in order.disks if not disk.seeded)
+        self._volume_bytes[order.target.name] += sum(disk.size_bytes for disk in anew)
         if not waits:
             self._minors.update(disk.minor for disk in order.disks)
             self._ports.add(order.port)
@@ -152,8 +151,9 @@ def seeded(domain: str, disk: MoveDisk, view: View) -> MoveDisk:
     found = next(
         (v for v in view.get(lvm.VOLUMES) if (v.group, v.name) == (disk.target_group, disk.volume)), None
     )
-    kept = found is not None and found.plain and kept_tag(domain) in found.tags
-    return replace(disk, seeded=kept and found is not None and found.size_bytes >= disk.size_bytes)
+    if found is None or not (found.plain and found.is_kept_for(domain)):
+        return disk
+    return replace(disk, seeded=found.size_bytes >= disk.size_bytes)
 
 
 def check_target(
@@ -185,8 +185,8 @@ def check_target(
             there = present.get((target.volume_group, name))
             if there is not None and kept_tag(domain) in there.tags:
                 problems.append(
-                    f"{target.name}: {there.path}, kept for a mirror, is too small by now or no plain "
-                    "volume; remove it there, nothing uses it"
+                    f"{target.name}: {there.path}, kept for a mirror, is open, too small by now or "
+                    "no plain volume; look what it is, then rename or remove it"
                 )
             elif there is not None:
                 problems.append(

@@ -9,9 +9,14 @@ from reconciler.model.placement import Domain
 from reconciler.model.plan import Item, ItemKind
 from reconciler.planning.situation import Situation
 
+DAY = datetime.timedelta(days=1)
+
 
 def held_off(situation: Situation, domain: Domain) -> Item | None:
-    """After a journey that went back: wait longer each time, then ask for a new commit."""
+    """After a journey that went back: wait longer each time, then ask for a new commit.
+
+    A mirror that went back counts for a day: one may stand for months, under one commit.
+    """
     failures = []
     for past in situation.past:  # newest first
         if past.order.domain != domain.name:
@@ -20,6 +25,8 @@ def held_off(situation: Situation, domain: Domain) -> Item | None:
             break
         if past.progress.reason is Reason.ABORTED:
             break  # no failure: somebody wanted it, and what holds it off is the operator's hold
+        if past.order.standby and situation.now - past.ended > DAY:
+            break
         failures.append(past)
     if not failures:
         return None

@@ -61,13 +61,13 @@ def saved_notes(domain: str, seen: Index) -> tuple[str, ...]:
     )
 
 
-def kept_notes(domain: str, but_for: str | None, seen: Index) -> tuple[str, ...]:
-    """Volumes that were kept for a mirror on another host than the one where a mirror is wanted."""
+def kept_notes(domain: str, here: str, seen: Index) -> tuple[str, ...]:
+    """Volumes that other hosts than that of the domain have kept for a mirror."""
     return tuple(
         f"{host} keeps {', '.join(paths)}, as {domain} left them, for a mirror; nothing uses them: remove "
         "them there once you need the room"
         for host, paths in seen.kept.get(domain, {}).items()
-        if host != but_for
+        if host != here
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from reconciler.model.move import Direction, Order, Status
 from reconciler.model.placement import Desired
-from reconciler.model.plan import Item, ItemKind, Plan
+from reconciler.model.plan import ERRORS, Item, ItemKind, Plan
 from reconciler.model.request import Hold, Verb
 from reconciler.moves.authority import may_rest
 from reconciler.moves.journal import Event, Record
@@ -75,6 +75,8 @@ def domains(
         entry = _head(name, desired, items.get(name))
         if name in going:
             entry |= _going(going[name], events(going[name].order), now, desired)
+            if entry["state"] == State.IN_PLACE.value and name in items:
+                entry |= _trouble(items[name], desired)
         elif name not in items:
             entry |= _plain(State.UNKNOWN, "the hosts have not been looked at since this was committed")
         else:
@@ -140,6 +142,15 @@ def _going(
         "move": moves.under_way(record, times, now),
         "last_error": moves.last_error(record, seen, times),
     }
+
+
+def _trouble(item: Item, desired: Desired | None) -> dict[str, Any]:
+    """What the plan says of a domain with a mirror that is not as wanted."""
+    if item.kind not in ERRORS:
+        return {}
+    problem = desired.refused.get(item.domain) if desired else None
+    error = moves.error(None, item.reason, item.why, advice.planned(item, problem))
+    return {**_plain(_BY_ITEM[item.kind], item.why), "last_error": error}
 
 
 def _still(item: Item, last: Record | None, events: Events, desired: Desired | None) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _sync(record: Record, times: Timings, now: datetime.datetime) -> dict[str, A
     """None before the sync and on the way back; the time left follows from the mean rate so far."""
     if record.progress.direction is Direction.BACK:
         return None
-    span = next((step for step in times.steps if step.step == Sync.name), None)
+    span = next((step for step in reversed(times.steps) if step.step == Sync.name), None)
     if span is None:
         return None
     if span.ended is not None:

@@ -242,8 +242,13 @@ def _predicted_s(prediction: Prediction, kind: FreezeKind) -> float | None:
 
 
 def sample(record: Record, events: Sequence[Event]) -> Sample | None:
-    """What a finished move teaches the next prediction; None for one held or paused while it synced."""
+    """What a finished move teaches the next prediction.
+
+    None for one that was held or paused while it synced, for a mirror, and for one that only had to compare.
+    """
     order = record.order
+    if order.standby or order.seeded:
+        return None
     if order.kind is not Kind.MOVE or record.progress.status is not Status.MOVED:
         return None
     syncing = (Connect.name, Sync.name)

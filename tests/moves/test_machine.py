@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.model.command import Answer, Command, NoAnswer, Skip, Skipped
-from reconciler.model.move import Direction, Order, Progress, Reason, Status
+from reconciler.model.move import Direction, Order, Phase, Progress, Reason, Status
 from reconciler.moves import guards, machine, recipe
 from reconciler.moves.cutover import stops
 from reconciler.moves.step import DONE, READY, Mark, Verdict, in_doubt, wait, wrong
@@ -88,10 +88,8 @@ def test_only_the_change_of_hosts_waits_for_a_window() -> None:
         for step in recipe.steps(WINDOWED, direction):
             progress = replace(at(step.name), direction=direction)
             decision = machine.decide(WINDOWED, progress, DONE, shut)
-            waits = step.name == "cutover-ready" or (step.name == "cutover-suspend" and step.freeze_begins)
-            assert isinstance(decision, machine.Pause) is (waits and direction is Direction.FORWARD), (
-                step.name
-            )
+            waits = step.name == "cutover-ready" and direction is Direction.FORWARD
+            assert isinstance(decision, machine.Pause) is waits, step.name
     trouble = machine.decide(WINDOWED, at("cutover-ready"), wrong("swollen"), shut)
     assert isinstance(trouble, machine.GoOn)
     assert trouble.progress.direction is Direction.BACK
@@ -103,9 +101,8 @@ def test_a_domain_is_not_suspended_outside_its_window_either(order: Order) -> No
     order = replace(order, policy=WINDOWED.policy)
     stop = stops(order)
     shut = OPENS - datetime.timedelta(hours=1)
-    decision = machine.decide(order, at(stop), READY, shut)
-    assert isinstance(decision, machine.Pause)
-    assert (decision.progress.step, decision.seconds) == (stop, machine.WINDOW_POLL_S)
+    to_the_gate = machine.GoOn(at("cutover-ready", step_began=shut))
+    assert machine.decide(order, at(stop), READY, shut) == to_the_gate, "what has to hold is looked at there"
     assert machine.waits_at_gate(order, at(stop), shut)
     assert isinstance(machine.decide(order, at(stop), READY, OPENS), machine.Act)
     begun = at(stop, stop, attempts=0)
@@ -728,9 +725,26 @@ def test_a_mirror_is_in_step_and_goes_no_further(order: Order) -> None:
         replace(at("cutover-ready"), step_began=OPENS, detail=why), machine.WINDOW_POLL_S
     )
     assert isinstance(machine.decide(order, at("cutover-ready"), DONE, OPENS), machine.GoOn)
-    assert isinstance(machine.decide(mirror, at(stop), READY, OPENS), machine.Pause)
+    again = machine.decide(mirror, at(stop), READY, OPENS)
+    assert again == machine.GoOn(at("cutover-ready", step_began=OPENS)), "a commit wants it no more"
+    behind = machine.decide(mirror, at("cutover-ready"), wait("not in step"), OPENS)
+    assert behind == machine.GoOn(at("sync", step_began=OPENS))
+    assert isinstance(machine.decide(order, at("cutover-ready"), wait("not in step"), OPENS), machine.Pause)
     assert isinstance(machine.decide(mirror, at("sync"), DONE, OPENS), machine.GoOn)
     for name in ("cutover-ready", stop):
         assert machine.waits_at_gate(mirror, at(name), OPENS)
     lost = machine.decide(mirror, at("cutover-ready"), wrong("xen2 has rebooted"), OPENS)
     assert isinstance(lost, machine.GoOn) and lost.progress.direction is Direction.BACK
+
+
+@pytest.mark.parametrize("order", [ORDER, pivot_move(), stream_move(), live_move()])
+def test_until_when_giving_a_move_up_costs_only_its_sync(order: Order) -> None:
+    stop, cheap = stops(order), []
+    for step in recipe.steps(order, Direction.FORWARD):
+        if machine.before_stop(order, at(step.name)):
+            cheap.append(step.name)
+        before = step.phase in (Phase.ATTACH, Phase.MIRROR)
+        assert machine.before_stop(order, at(step.name, stop)) is before
+    assert cheap[0] == "take-epoch" and {"sync", "cutover-ready", stop} <= {*cheap}
+    assert "target-runs" not in cheap
+    assert not machine.before_stop(order, back("back-source-fence"))

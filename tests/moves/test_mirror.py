@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.commands import drbd, files, lvm
+from reconciler.commands import drbd, files, lvm, xl
 from reconciler.model.facts import View
-from reconciler.model.move import Order, Progress, Reason, Side
+from reconciler.model.move import Order, Progress, Reason
 from reconciler.moves import pivot
 from reconciler.moves.common import resource_text
-from reconciler.moves.step import DONE, Mark, Verdict, wrong
+from reconciler.moves.step import DONE, Mark, wrong
 from tests.moves import test_steps as steps
 from tests.moves.journeys import at, back, move, pivot_move, stream_move
 from tests.moves.test_pivot import (
@@ -27,7 +27,7 @@ from tests.moves.test_pivot import (
     only,
     over,
 )
-from tests.moves.test_steps import METADATA, RUNS_T, S, T, has, held_volumes
+from tests.moves.test_steps import BESIDE, METADATA, MIRRORED, RUNS_T, S, T, dom, has, held_volumes
 from tests.moves.test_stream import LOWER_T, OWN, SHUT
 from tests.planning.site import changed
 
@@ -51,9 +51,11 @@ def sent(progress: Progress, source: View, target: View, order: Order) -> list[s
 
 
 def tagged(view: View, *tags: str, name: str = "") -> View:
-    """The data volumes there with these tags and no others, or only one of them."""
+    """The data volumes there with these tags and no others, or only one of them; nobody has them open."""
     volumes = (
-        replace(found, tags=frozenset(tags)) if "drbdmd" not in found.name and name in found.name else found
+        replace(found, tags=frozenset(tags), is_open=False)
+        if "drbdmd" not in found.name and name in found.name
+        else found
         for found in view.get(lvm.VOLUMES)
     )
     return changed(view, lvm.VOLUMES, tuple(volumes))
@@ -104,6 +106,15 @@ def test_what_cannot_be_told_or_is_anothers_is_not_kept(found: Tables) -> None:
     assert steps.judge(GO, over(another, EXTENTS), RUNS_T, order) == DONE
 
 
+def test_what_no_mirror_could_use_goes() -> None:
+    """It would be made in the host's own volume group."""
+    order = keeping(pivot_move())
+    assert order.source is not None
+    elsewhere = replace(order, source=replace(order.source, volume_group="other"))
+    removed = [f"lvremove -y vg/web1-{name}" for name in ("root", "data")]
+    assert sent(GO, over(GONE_S, EXTENTS), RUNS_T, elsewhere) == [SETTLE, *removed]
+
+
 def test_without_a_mirror_all_goes() -> None:
     order = keeping(pivot_move(), keep=False)
     removed = [f"lvremove -y vg/web1-{name}" for name in ("root", "data")]
@@ -131,7 +142,9 @@ ADOPT = [f"lvchange --addtag {TAG} --deltag {KEPT} fast/web1-{name}" for name in
 
 def test_a_mirror_takes_what_was_kept() -> None:
     order = seeded(stream_move())
-    kept = held_volumes(T, tags=frozenset({KEPT}), meta=False)
+    kept = tagged(held_volumes(T, meta=False), KEPT)
+    opened = changed(kept, lvm.VOLUMES, tuple(replace(each, is_open=True) for each in kept.get(lvm.VOLUMES)))
+    assert "never reused" in steps.judge(VOLUMES, S, opened, order).why, "somebody uses it"
     commands = sent(VOLUMES, S, kept, order)
     assert [command.split()[0] for command in commands] == ["lvcreate", "lvcreate", "lvchange", "lvchange"]
     assert all("-drbdmd" in command for command in commands[:2])
@@ -217,4 +230,41 @@ def test_through_a_file_no_table_is_touched() -> None:
     assert commands == [SETTLE, BACK_TAGS[0], BACK_META[0], BACK_TAGS[1], BACK_META[1]]
     copy = steps.judge(CLEANED, S, over(RUNS_T, OWN), order)
     assert copy == wrong("web1 is running on xen2; nothing is removed there")
-    assert isinstance(copy, Verdict) and Side.TARGET in order.sides
+
+
+# -- at the gate ------------------------------------------------------------------------------------
+
+READY_AT = at("cutover-ready")
+
+
+@pytest.mark.parametrize("order", [pivot_move(), stream_move()])
+def test_a_mirror_in_step_needs_no_room_yet(order: Order) -> None:
+    here = over(MIRRORED, DRBD, LOWER)
+    here = has(here, dom(), joined=True)
+    little = replace(T.get(xl.INFO), free_memory_mb=10)
+    there = changed(changed(BESIDE, xl.INFO, little), files.SPACE, 0)
+    assert steps.judge(READY_AT, here, there, replace(order, standby=True)) == DONE
+    assert "10 MiB free, web1 needs 256" in steps.judge(READY_AT, here, there, order).why
+
+
+def test_what_was_edited_meanwhile_is_not_lost() -> None:
+    """The target has the configuration as it was when the move was planned."""
+    order = move()
+    for standby in (False, True):
+        planned = replace(order, standby=standby)
+        edited = changed(MIRRORED, files.text_of(order.config_path), "vcpus = 2\n")
+        why = "since this was planned, so that it has to be planned anew"
+        assert steps.judge(READY_AT, edited, BESIDE, planned) == wrong(
+            f"/etc/xen/web1.cfg on xen1 was edited {why}"
+        )
+        off = changed(
+            MIRRORED, files.CONFIG_FILES, replace(MIRRORED.get(files.CONFIG_FILES), autostart=frozenset())
+        )
+        assert steps.judge(READY_AT, off, BESIDE, planned) == wrong(
+            f"/etc/xen/auto/web1.cfg on xen1 was removed {why}"
+        )
+        assert steps.judge(READY_AT, MIRRORED, BESIDE, replace(planned, autostart=False)) == wrong(
+            f"/etc/xen/auto/web1.cfg on xen1 was made {why}"
+        )
+        again = at("cutover-ready", "source-autostart-off")
+        assert steps.judge(again, off, BESIDE, planned) == DONE, "the move itself has removed it"

@@ -156,7 +156,8 @@ def held_volumes(view: View, *, tags: frozenset[str] = TAG, meta: bool = True) -
     return changed(view, lvm.VOLUMES, tuple(found))
 
 
-S, T = running(), held_volumes(empty("xen2"))
+CONFIGURED = changed(running(), files.text_of(ORDER.config_path), ORDER.config_text)
+S, T = CONFIGURED, held_volumes(empty("xen2"))
 METADATA = tuple(replace(found, group="vg") for found in T.get(lvm.VOLUMES) if "drbdmd" in found.name)
 """As the move makes it on the source."""
 GONE = has(S, None)

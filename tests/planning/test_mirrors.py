@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.commands import lvm, xl
-from reconciler.model.facts import Unknown, VolumeGroup
-from reconciler.model.move import Direction, Order, Progress, Reason, Status
+from reconciler.commands import files, lvm, xl
+from reconciler.model.facts import DomainState, Unknown, VolumeGroup
+from reconciler.model.move import CLAIMS, Direction, Order, Progress, Reason, Status
 from reconciler.model.placement import Attach, Desired, Domain, Policy, Problem
 from reconciler.model.plan import Item, ItemKind
 from reconciler.planning import mirrors
@@ -18,7 +18,7 @@ from reconciler.planning.planner import plan
 from reconciler.planning.preflight import Rooms
 from reconciler.planning.situation import Limits, Past, Situation
 from tests.moves.journeys import provision
-from tests.planning.site import HOSTS, MIB, NOW, changed, empty, running, silent, situation, volume
+from tests.planning.site import HOSTS, MIB, NOW, changed, empty, running, seen, silent, situation, volume
 from tests.planning.test_planner import one, order, progress, two
 
 KEPT = Domain("web1", "xen2", policy=Policy(keep_mirror=True))
@@ -55,9 +55,18 @@ def test_only_a_domain_that_has_come_from_somewhere_has_one() -> None:
     assert one(kept(running("xen1"))).kind is ItemKind.MOVE
 
 
-def went_back(commit: str = "c" * 40) -> tuple[Past, ...]:
+def went_back(times: int = 1, ago: float = 10, **changes: Any) -> tuple[Past, ...]:
     back = replace(progress(), status=Status.BACK, reason=Reason.PRECONDITION, detail="xen1 has rebooted")
-    return (Past(replace(order(), commit=commit), back, NOW - datetime.timedelta(seconds=10)),)
+    ended = NOW - datetime.timedelta(seconds=ago)
+    return (Past(replace(order(), **{"standby": True, **changes}), back, ended),) * times
+
+
+def test_a_mirror_that_went_back_counts_for_a_day() -> None:
+    """It may have stood for months before."""
+    assert "not tried again before" in one(kept(past=went_back(3))).notes[-1]
+    assert one(kept(past=went_back(3, ago=86401))).kind is ItemKind.MIRROR
+    assert one(kept(past=went_back(3, ago=86401, standby=False))).kind is ItemKind.IN_PLACE
+    assert one(kept(past=went_back(3, commit="e" * 40))).kind is ItemKind.MIRROR
 
 
 NOT_KNOWN = changed(running("xen2"), xl.INFO, Unknown("xl info: no answer"))
@@ -92,8 +101,7 @@ def test_why_there_is_none(given: Situation, why: str) -> None:
 
 
 def test_what_a_move_would_be_refused_for_keeps_it_from_a_mirror_too() -> None:
-    left = changed(running("xen2"), xl.DOMAINS, running("xen2").get(xl.DOMAINS))
-    no_room = replace(kept(left), limits=Limits(ports=range(0)))
+    no_room = replace(kept(), limits=Limits(ports=range(0)))
     assert (
         one(no_room)
         .notes[-1]
@@ -170,6 +178,82 @@ def test_what_ends_one() -> None:
     assert mirrors.unwanted(provision(), desired()) == ""
 
 
+def test_a_mirror_with_a_host_that_was_dropped_or_changed_ends() -> None:
+    """What the hosts share, and how much memory they reserve, is no reason."""
+    made, commit = mirror(), f"commit {'d' * 12}"
+    for host in ("xen1", "xen2"):
+        gone = {name: found for name, found in HOSTS.items() if name != host}
+        moved = HOSTS | {host: replace(HOSTS[host], address="10.0.2.99")}
+        for hosts in (gone, moved):
+            changed = replace(desired(keep_mirror=True), hosts=hosts)
+            assert mirrors.unwanted(made, changed) == f"{commit} drops or changes {host}"
+        same = HOSTS | {host: replace(HOSTS[host], sync_mb_s=0, reserve_memory_mb=9)}
+        assert mirrors.unwanted(made, replace(desired(keep_mirror=True), hosts=same)) == ""
+
+
+def test_what_is_wrong_with_a_domain_is_told_though_it_has_a_mirror() -> None:
+    made, in_step = mirror(), progress(step="cutover-ready", detail="in step")
+
+    def item(*views: Any, domain: Domain = KEPT) -> Item:
+        return one(kept(*views, domain=domain, active=((made, in_step),)))
+
+    twice = item(running("xen2"), running("xen3"))
+    assert (twice.kind, twice.order) == (ItemKind.REFUSED, None) and "at once" in twice.why
+    paused = changed(running("xen2"), xl.DOMAINS, (seen(state=DomainState.PAUSED),))
+    assert "paused" in item(paused).why and item(paused).kind is ItemKind.REFUSED
+    unread = changed(running("xen2"), files.LINKS, Unknown("ls: no answer"))
+    assert item(unread).kind is ItemKind.IN_PLACE
+    elsewhere = changed(running("xen3"), xl.INFO, Unknown("xl info: no answer"))
+    assert item(empty("xen2"), elsewhere).kind is ItemKind.IN_PLACE
+    gone = changed(running("xen2"), xl.DOMAINS, ())
+    assert item(gone).kind is ItemKind.IN_PLACE, "its journey sees to that"
+    problem = Problem("d", "desired/web.yaml", 1, "no such host")
+    refused = replace(kept().desired, domains={}, refused={"web1": problem})
+    told = one(replace(kept(active=((made, in_step),)), desired=refused))
+    assert (told.kind, told.found, told.why) == (ItemKind.REFUSED, "xen2", str(problem))
+
+
+def test_a_host_that_was_put_back_keeps_no_mirror_and_is_no_trouble_to_the_domain() -> None:
+    rewound = changed(empty("xen1"), files.EPOCHS, {})
+    given = replace(kept(running("xen2"), rewound), accepted={"xen1": {"web7": 5 * CLAIMS}})
+    item = one(given)
+    assert (item.kind, item.order) == (ItemKind.IN_PLACE, None)
+    assert item.notes[-1].startswith("no mirror is kept on xen1: xen1")
+
+
+def test_so_many_mirrors_become_moves_at_a_time() -> None:
+    """Those behind the gate go on; the others in the order in which they began."""
+    home = {f"web{n}": Domain(f"web{n}", "xen1") for n in range(1, 5)}
+    wanted = replace(desired(), domains=home)
+    made = {n: replace(mirror(), domain=f"web{n}") for n in range(1, 5)}
+    gate, far = progress(step="cutover-ready"), progress(step="go", tried=frozenset({"cutover-live"}))
+
+    def called(*active: tuple[Order, Progress], most: int = 1, day: datetime.datetime = NOW) -> set[str]:
+        return {name.partition("-")[0] for name in mirrors.called(active, wanted, most, day)}
+
+    assert called((made[1], gate), (made[2], gate)) == {"web1"}
+    assert called((made[1], gate), (made[2], gate), (made[3], gate), most=2) == {"web1", "web2"}
+    assert called((made[1], gate), (made[2], far)) == {"web2"}
+    assert called((made[1], gate), (replace(made[2], standby=False), gate)) == set()
+    other = replace(made[2], domain="web9")
+    assert called((made[1], gate), (other, gate)) == {"web1"}, "a mirror takes no turn"
+    later = replace(made[3].policy, cutover_window="22:00-23:00")
+    windowed = replace(wanted, domains=home | {"web3": replace(home["web3"], policy=later)})
+    for active in ((made[3], gate), (replace(made[3], standby=False), gate)):
+        found = mirrors.called((active, (made[1], gate)), windowed, 1, NOW)
+        assert {name.partition("-")[0] for name in found} == {"web1"}, "what waits for its window neither"
+
+
+def test_what_a_commit_says_of_an_order() -> None:
+    made = mirror()
+    policy = Policy(cutover_window="22:00-23:00", resync_rate_mb_s=7)
+    home = replace(desired(), domains={"web1": Domain("web1", "xen1", policy=policy)})
+    now = mirrors.as_committed(made, home)
+    assert not now.standby
+    assert now.policy == replace(made.policy, cutover_window="22:00-23:00", keep_mirror=False)
+    assert mirrors.as_committed(made, None) == made
+
+
 def test_who_stands_by() -> None:
     made = mirror()
     assert mirrors.stands_by(made, None) and mirrors.stands_by(made, desired())
@@ -186,7 +270,9 @@ def left_on(host: str, *tags: str, **changes: Any) -> Any:
     group = HOSTS[host].volume_group
     rows = (volume("web1-root", group=group), volume("web1-data", 260, 1, group))
     return changed(
-        empty(host), lvm.VOLUMES, tuple(replace(row, tags=frozenset(tags), **changes) for row in rows)
+        empty(host),
+        lvm.VOLUMES,
+        tuple(replace(row, tags=frozenset(tags), **{"is_open": False, **changes}) for row in rows),
     )
 
 
@@ -211,7 +297,11 @@ def test_so_does_a_move_back() -> None:
         (left_on("xen1", "xr.kept.web2"), "xen1: /dev/vg/web1-root exists and is never reused"),
         (
             left_on("xen1", "xr.kept.web1", size_bytes=4 * MIB),
-            "xen1: /dev/vg/web1-root, kept for a mirror, is too small by now or no plain volume; remove it",
+            "xen1: /dev/vg/web1-root, kept for a mirror, is open, too small by now or no plain volume; look",
+        ),
+        (
+            left_on("xen1", "xr.kept.web1", is_open=True),
+            "xen1: /dev/vg/web1-root, kept for a mirror, is open",
         ),
         (left_on("xen1", "xr.kept.web1", plain=False), "xen1: /dev/vg/web1-root, kept for a mirror, is"),
     ],
@@ -225,8 +315,15 @@ def test_what_was_kept_needs_no_room() -> None:
     small = (VolumeGroup("vg", 64 << 30, 16 * MIB, 4 * MIB),)
     view = changed(left_on("xen1", "xr.kept.web1"), lvm.GROUPS, small)
     made = mirror(kept(running("xen2"), view))
-    assert Rooms([made]).at("xen1").volume_bytes == 0
-    assert Rooms([replace(made, standby=False)]).at("xen1").memory_mb == 256
+    rooms = Rooms()
+    rooms.take(made)
+    assert rooms.at("xen1") == replace(rooms.at("xen1"), volume_bytes=0, memory_mb=0)
+    rooms.take(replace(made, standby=False))
+    assert rooms.at("xen1").memory_mb == 256
+    rooms.take(mirror(), made=True)
+    assert rooms.at("xen1").volume_bytes == 0, "its volumes are there"
+    rooms.take(mirror())
+    assert rooms.at("xen1").volume_bytes == 772 * MIB
     anew = one(kept(running("xen2"), changed(empty("xen1"), lvm.GROUPS, small)))
     assert "volume group vg has 16777216 bytes free" in anew.notes[-1]
 
@@ -239,4 +336,18 @@ def test_what_was_kept_elsewhere_is_told() -> None:
     )
     assert one(replace(kept(running("xen2"), view), came_from={})).notes == (told,)
     assert one(replace(kept(running("xen2"), view), came_from={"web1": "xen3"})).notes[0] == told
+    assert told in one(kept(running("xen2"), view, **CROWDED)).notes, "no mirror uses it"
     assert told not in one(kept(running("xen2"), view)).notes
+    other = left_on("xen1", "somebody's", "xr.kept.web1")
+    assert told in one(replace(kept(running("xen2"), other), came_from={})).notes
+    opened = left_on("xen1", "xr.kept.web1", is_open=True)
+    assert one(replace(kept(running("xen2"), opened), came_from={})).notes == ()
+    here = changed(
+        running("xen2"),
+        lvm.VOLUMES,
+        tuple(
+            replace(volume, tags=frozenset({"xr.kept.web1"}), is_open=False)
+            for volume in running("xen2").get(lvm.VOLUMES)
+        ),
+    )
+    assert one(replace(kept(here), came_from={})).notes == (), "it runs on them"

@@ -316,7 +316,9 @@ def test_a_move_under_way_takes_minors_ports_and_room() -> None:
 def test_room_that_orders_take() -> None:
     first = order()
     other = replace(first, target=HOSTS["xen3"], port=7805, disks=(replace(first.disks[0], minor=150),))
-    rooms = Rooms([first, other])
+    rooms = Rooms()
+    rooms.take(first)
+    rooms.take(other)
     taken = Room(frozenset({100, 101, 150}), frozenset({7800, 7805}), 256, 772 * MIB)
     assert rooms.at("xen2") == taken
     rooms.take(replace(first, port=7810, memory_mb=100), waits=True)
