@@ -75,6 +75,17 @@ def remove(group: str, name: str) -> Command:
     return Command(("lvremove", "-y", f"{group}/{name}"), timeout_s=120)
 
 
+FLUSH = 'set -e; pvs=$(pvs --noheadings -o pv_name -S "vg_name=$1"); for pv in $pvs; do sync "$pv"; done'
+
+
+def flush(*groups: str) -> tuple[Command, ...]:
+    """What LVM has written of these groups outlives a loss of power: it flushes no disk's cache itself.
+
+    Seen in the lab: volumes that had been removed a second before were there again after a power-off.
+    """
+    return tuple(Command(("sh", "-c", FLUSH, "flush", group)) for group in sorted(set(groups)))
+
+
 def add_tag(group: str, name: str, tag: str) -> Command:
     return Command(("lvchange", "--addtag", tag, f"{group}/{name}"))
 

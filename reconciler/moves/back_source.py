@@ -252,6 +252,8 @@ class SourceLeftovers(Step):
                     tag.startswith(f"xr.move.{order.domain}-") for tag in found.tags
                 ):
                     commands.append(lvm.remove(disk.source_group, disk.metadata))
+            if any(command.argv[0] == "lvremove" for command in commands):
+                commands += lvm.flush(*(disk.source_group for disk in order.disks))
             if resource_path(order) in view.get(files.RESOURCE_FILES):
                 commands += [files.remove(resource_path(order)), files.sync_folder(drbd.FOLDER)]
         elif not order.pivots:

@@ -124,7 +124,9 @@ class TargetCleaned(Step):
                     commands.append(lvm.other_tag(disk.target_group, name, order.tag, order.kept_tag))
                 else:
                     commands.append(lvm.remove(disk.target_group, name))
-        return tuple(commands)
+        changed = any(command.argv[0].startswith("lv") for command in commands)
+        flush = lvm.flush(*(disk.target_group for disk in order.disks)) if changed else ()
+        return (*commands, *flush)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.copy(views.target, order)

@@ -311,6 +311,7 @@ class NothingLeft(Step):
         if links or ours:  # what could start the domain stays gone before any volume goes
             commands.append(files.sync_folder("/etc/xen"))
         commands += [lvm.remove(disk.target_group, disk.volume) for disk in ours]
+        commands += lvm.flush(*(disk.target_group for disk in ours))
         return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:

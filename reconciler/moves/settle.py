@@ -175,6 +175,7 @@ class SourceVolumesRemoved(Step):
     name = "source-volumes-removed"
     phase = Phase.SETTLE
     max_attempts = 3
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         over = (dm.TABLES,) if order.pivots else ()
@@ -224,8 +225,9 @@ class SourceVolumesRemoved(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         commands = tuple(lvm.remove(group, name) for group, name in self._left(order, views))
-        kept = self._keep(order, views)
-        return (Action(Side.SOURCE, (files.SETTLE, *kept, *self._lower(order, views), *commands)),)
+        kept, lower = self._keep(order, views), self._lower(order, views)
+        flush = lvm.flush(*(disk.source_group for disk in order.disks))
+        return (Action(Side.SOURCE, (files.SETTLE, *kept, *lower, *commands, *flush)),)
 
 
 class TargetLeftovers(Step):
@@ -249,6 +251,8 @@ class TargetLeftovers(Step):
             data = look.volume(views.target, group, disk.volume)
             if data is not None and order.tag in data.tags:
                 commands.append(lvm.drop_tag(group, disk.volume, order.tag))
+        if commands:
+            commands += lvm.flush(*(disk.target_group for disk in order.disks))
         drop = unfinished(order, views.target)
         if resource_path(order) in views.target.get(files.RESOURCE_FILES):
             drop = (resource_path(order), *drop)

@@ -186,6 +186,8 @@ class SimHost:
             for host in self.world.hosts.values():
                 host.lose_peer(resource)
             resource.drop_link("StandAlone", "WFConnection", self.world.now_s + 1.0)
+        for group in self.groups.values():
+            group.lose_power(self.world.now_s)
         self.drbd.clear()
         self.domains.clear()
         self.maps.clear()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from reconciler.simulator.storage import Disk
 
 DATA_START = 1 << 20  # pe_start of a PV made by pvcreate
+CACHED_S = 5.0
+"""LVM does not flush a disk's cache: for about so long a loss of power undoes what it wrote (lab)."""
 
 
 @dataclass(eq=False)
@@ -24,6 +26,10 @@ class Volume:
     def extents(self) -> int:
         return sum(count for _, count in self.runs)
 
+    def each(self) -> set[int]:
+        """Its extents, by number."""
+        return {extent for first, count in self.runs for extent in range(first, first + count)}
+
 
 @dataclass(eq=False)
 class VolumeGroup:
@@ -33,6 +39,20 @@ class VolumeGroup:
     disk: Disk
     extent: int = 4 << 20
     volumes: dict[str, Volume] = field(default_factory=dict)
+    unflushed: list[tuple[float, Volume]] = field(default_factory=list)
+    """What was removed, and when, as long as the disk has that in its cache only."""
+
+    def lose_power(self, now_s: float) -> None:
+        """What was removed a moment ago is there again, unless its place was given away."""
+        for removed_s, volume in self.unflushed:
+            taken = {extent for other in self.volumes.values() for extent in other.each()}
+            if (
+                now_s - removed_s < CACHED_S
+                and volume.name not in self.volumes
+                and taken.isdisjoint(volume.each())
+            ):
+                self.volumes[volume.name] = volume
+        self.unflushed.clear()
 
     @property
     def extents(self) -> int:

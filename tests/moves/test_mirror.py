@@ -27,7 +27,19 @@ from tests.moves.test_pivot import (
     only,
     over,
 )
-from tests.moves.test_steps import BESIDE, METADATA, MIRRORED, RUNS_T, S, T, dom, has, held_volumes
+from tests.moves.test_steps import (
+    BESIDE,
+    FLUSH_FAST,
+    FLUSH_VG,
+    METADATA,
+    MIRRORED,
+    RUNS_T,
+    S,
+    T,
+    dom,
+    has,
+    held_volumes,
+)
 from tests.moves.test_stream import LOWER_T, OWN, SHUT
 from tests.planning.site import changed
 
@@ -82,14 +94,15 @@ def test_the_source_keeps_what_the_domain_leaves() -> None:
             *data,
             *LOWER_GO,
             *META_GO,
+            FLUSH_VG,
         ]
     bare = tagged(GONE_S, KEPT)
-    assert sent(GO, over(bare, EXTENTS, LOWER), RUNS_T, order) == [SETTLE, *LOWER_GO]
-    assert sent(GO, over(GONE_S, EXTENTS), RUNS_T, order) == [SETTLE, *TAGS], "after a reboot"
+    assert sent(GO, over(bare, EXTENTS, LOWER), RUNS_T, order) == [SETTLE, *LOWER_GO, FLUSH_VG]
+    assert sent(GO, over(GONE_S, EXTENTS), RUNS_T, order) == [SETTLE, *TAGS, FLUSH_VG], "after a reboot"
     assert steps.judge(GO, over(bare, EXTENTS), RUNS_T, order) == DONE
     assert steps.judge(GO, over(bare, NOTHING, LOWER), has(T, None), order).mark is Mark.WRONG
     plain = keeping(move())
-    assert sent(GO, LEFT, RUNS_T, plain) == [SETTLE, *TAGS, *META_GO]
+    assert sent(GO, LEFT, RUNS_T, plain) == [SETTLE, *TAGS, *META_GO, FLUSH_VG]
     assert steps.judge(GO, bare, RUNS_T, plain) == DONE
 
 
@@ -99,7 +112,7 @@ def test_what_cannot_be_told_or_is_anothers_is_not_kept(found: Tables) -> None:
     removed = [f"lvremove -y vg/web1-{name}" for name in ("root", "data")]
     lower = {} if found is NOTHING else LOWER
     gone = LOWER_GO if lower else []
-    assert sent(GO, over(GONE_S, found, lower), RUNS_T, order) == [SETTLE, *gone, *removed]
+    assert sent(GO, over(GONE_S, found, lower), RUNS_T, order) == [SETTLE, *gone, *removed, FLUSH_VG]
     another = changed(
         GONE_S, lvm.VOLUMES, tuple(replace(volume, uuid="another") for volume in S.get(lvm.VOLUMES))
     )
@@ -112,13 +125,13 @@ def test_what_no_mirror_could_use_goes() -> None:
     assert order.source is not None
     elsewhere = replace(order, source=replace(order.source, volume_group="other"))
     removed = [f"lvremove -y vg/web1-{name}" for name in ("root", "data")]
-    assert sent(GO, over(GONE_S, EXTENTS), RUNS_T, elsewhere) == [SETTLE, *removed]
+    assert sent(GO, over(GONE_S, EXTENTS), RUNS_T, elsewhere) == [SETTLE, *removed, FLUSH_VG]
 
 
 def test_without_a_mirror_all_goes() -> None:
     order = keeping(pivot_move(), keep=False)
     removed = [f"lvremove -y vg/web1-{name}" for name in ("root", "data")]
-    assert sent(GO, over(GONE_S, EXTENTS), RUNS_T, order) == [SETTLE, *removed]
+    assert sent(GO, over(GONE_S, EXTENTS), RUNS_T, order) == [SETTLE, *removed, FLUSH_VG]
 
 
 def test_where_the_extents_are() -> None:
@@ -202,7 +215,7 @@ def test_a_mirror_that_failed_is_kept_for_the_next(order: Order) -> None:
     opened = [command.split(" < ")[0].split()[:2] for command in commands[1:5]]
     assert opened == [["dmsetup", "load"], ["dmsetup", "resume"]] * 2
     assert commands[5:7] == ["dmsetup remove xr-fast-web1--root", "dmsetup remove xr-fast-web1--data"]
-    assert commands[7:] == [BACK_TAGS[0], BACK_META[0], BACK_TAGS[1], BACK_META[1]]
+    assert commands[7:] == [BACK_TAGS[0], BACK_META[0], BACK_TAGS[1], BACK_META[1], FLUSH_FAST]
     after = held_volumes(has(T, None), tags=frozenset({KEPT}), meta=False)
     after = changed(after, files.text_of(order.config_path), None)
     assert steps.judge(CLEANED, S, over(after, OWN), order) == DONE
@@ -227,7 +240,7 @@ def test_through_a_file_no_table_is_touched() -> None:
     order = replace(keeping(pivot_move()), standby=True)
     view = changed(has(T, None), files.text_of(order.config_path), None)
     commands = sent(CLEANED, S, over(view, OWN), order)
-    assert commands == [SETTLE, BACK_TAGS[0], BACK_META[0], BACK_TAGS[1], BACK_META[1]]
+    assert commands == [SETTLE, BACK_TAGS[0], BACK_META[0], BACK_TAGS[1], BACK_META[1], FLUSH_FAST]
     copy = steps.judge(CLEANED, S, over(RUNS_T, OWN), order)
     assert copy == wrong("web1 is running on xen2; nothing is removed there")
 

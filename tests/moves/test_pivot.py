@@ -19,6 +19,7 @@ from tests.moves import test_steps as steps
 from tests.moves.journeys import at, back, pivot_move
 from tests.moves.test_steps import (
     BESIDE,
+    FLUSH_VG,
     METADATA,
     MIRRORED,
     ORDER,
@@ -521,15 +522,20 @@ def test_the_lower_devices_go_before_the_volumes_under_them() -> None:
     ]
     lower = ["dmsetup remove xr-vg-web1--root", "dmsetup remove xr-vg-web1--data"]
     settle = "udevadm settle --timeout=10"
-    assert sent(progress, over(both, NOTHING, LOWER), RUNS_T) == [settle, *lower, *lvs]
-    assert sent(progress, over(both, EXTENTS, only("data", LOWER)), RUNS_T) == [settle, lower[1], *lvs]
-    assert sent(progress, over(both, EXTENTS), RUNS_T) == [settle, *lvs]
-    assert sent(progress, over(both, NOTHING, LOWER), RUNS_T, ORDER) == [settle, *lvs]
+    assert sent(progress, over(both, NOTHING, LOWER), RUNS_T) == [settle, *lower, *lvs, FLUSH_VG]
+    assert sent(progress, over(both, EXTENTS, only("data", LOWER)), RUNS_T) == [
+        settle,
+        lower[1],
+        *lvs,
+        FLUSH_VG,
+    ]
+    assert sent(progress, over(both, EXTENTS), RUNS_T) == [settle, *lvs, FLUSH_VG]
+    assert sent(progress, over(both, NOTHING, LOWER), RUNS_T, ORDER) == [settle, *lvs, FLUSH_VG]
     bare = changed(has(S, None), lvm.VOLUMES, ())
     assert judge(progress, over(bare), RUNS_T) == DONE
     for disk, command in zip(("root", "data"), lower, strict=True):
         left = over(bare, only(disk, LOWER))
-        assert sent(progress, left, RUNS_T) == [settle, command]
+        assert sent(progress, left, RUNS_T) == [settle, command, FLUSH_VG]
         held = with_res(left, res(Role.SECONDARY))
         assert judge(progress, held, RUNS_T) == wrong("xen1: DRBD still holds the volumes of web1")
         assert judge(progress, left, has(T, None)) == wrong(
@@ -723,4 +729,5 @@ def test_the_lower_devices_go_on_the_way_back() -> None:
         *lower,
         "lvremove -y vg/web1-root-drbdmd",
         "lvremove -y vg/web1-data-drbdmd",
+        FLUSH_VG,
     ]

@@ -49,6 +49,7 @@ from tests.moves.test_pivot import LOOKS as PIVOT_LOOKS
 from tests.moves.test_steps import (
     AFRESH,
     BESIDE,
+    FLUSH_FAST,
     ORDER,
     PAUSED,
     QUIET_S,
@@ -887,8 +888,8 @@ def test_the_targets_lower_devices_go_on_the_way_back() -> None:
         ([OWN], []),
     ):
         view = with_tables(no_file, *tables)
-        assert sent(TARGET, progress, S, view) == [*settle, *lower, *volumes]
-        assert sent(TARGET, progress, S, view, PIVOT) == [*settle, *volumes]
+        assert sent(TARGET, progress, S, view) == [*settle, *lower, *volumes, FLUSH_FAST]
+        assert sent(TARGET, progress, S, view, PIVOT) == [*settle, *volumes, FLUSH_FAST]
     bare = changed(no_file, lvm.VOLUMES, ())
     assert judge(progress, S, with_tables(bare, OWN)) == DONE
     for disk in ("root", "data"):

@@ -179,6 +179,7 @@ def lvremove(host: SimHost, args: list[str], stdin: str) -> Result:
         if device is not None:
             host.remove_map(device)
         del group.volumes[volume.name]
+        group.unflushed.append((host.world.now_s, volume))
         out += f'  Logical volume "{volume.name}" successfully removed.\n'
     return Result(0, out)
 

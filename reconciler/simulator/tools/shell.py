@@ -18,6 +18,7 @@ PIPE = re.compile(
     r'(?:ssh .*|python3 -I -c "\$carrier") "\$2" '
     r"'(?:cat|zstd -dqc) \| xl restore -p /dev/stdin'"
 )
+FLUSH = 'set -e; pvs=$(pvs --noheadings -o pv_name -S "vg_name=$1"); for pv in $pvs; do sync "$pv"; done'
 
 
 def main(host: SimHost, args: list[str], stdin: str) -> Steps:
@@ -28,6 +29,11 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
     piped = PIPE.fullmatch(args[1])
     if piped:
         return (yield from stream(host, filled("$1", args[2:]), filled("$2", args[2:]), piped[1] or "cat"))
+    if args[1] == FLUSH:
+        group = host.groups.get(filled("$1", args[2:]))
+        if group is not None:
+            group.unflushed.clear()
+        return Result(0)
     out = err = ""
     for part in args[1].split(" && "):
         words = [filled(word, args[2:]) for word in shlex.split(part)]
