@@ -17,11 +17,12 @@ from reconciler.cycle import Cycle
 from reconciler.daemon import Daemon
 from reconciler.errors import JournalFull
 from reconciler.model.command import Outcome, Script, Skip, Skipped
-from reconciler.model.move import Order, Progress, Reason, Status
-from reconciler.model.placement import Desired, Host
+from reconciler.model.move import Order, Progress, Reason, Side, Status
+from reconciler.model.placement import Desired, Domain, Host, Policy
+from reconciler.model.plan import Plan
 from reconciler.moves.journal import Journal
 from reconciler.moves.recipe import START_STEPS
-from tests.moves.journeys import at, move
+from tests.moves.journeys import at, move, stream_move
 
 ONE = move()
 HOSTS = ("xen1", "xen2")
@@ -203,3 +204,54 @@ def test_a_commit_in_force_is_read_once_and_a_new_one_at_once(cycle: Cycle) -> N
     cycle.intent = cycle.read()
     assert cycle.intent.desired is not None and cycle.intent.desired.domains["web1"].host == "xen2"
     assert cycle.intent.head == cycle.intent.desired.commit
+
+
+MIRROR = replace(stream_move(), domain="web3", standby=True)
+IN_STEP = at("cutover-ready")
+
+
+def test_nobody_waits_for_a_mirror_in_step(cycle: Cycle) -> None:
+    """It is driven, and due again with the next pass; one that comes about is waited for."""
+    begin(cycle, MIRROR, IN_STEP)
+    driver = Driver(web3=lambda progress: (progress, 60.0))
+    cycle._executor = driver  # type: ignore[assignment]
+    assert cycle.advance(lambda: False) is None
+    assert driver.calls == {"web3": 1}
+    cycle.journal.record(MIRROR, at("sync"), cycle.clock.now())
+    due_s = cycle.advance(lambda: False)
+    assert due_s is not None and 50 < due_s <= 60
+
+
+def test_a_held_move_beside_a_mirror_is_all_there_is(cycle: Cycle) -> None:
+    begin(cycle, MIRROR, IN_STEP)
+    assert not cycle.stuck()
+    begin(cycle, ONE, at("ship", "cutover-suspend", status=Status.HELD, reason=Reason.DEADLINE))
+    assert cycle.stuck()
+    cycle.journal.record(MIRROR, at("sync"), cycle.clock.now())
+    assert not cycle.stuck()
+
+
+def test_a_mirror_becomes_a_move_when_it_is_its_turn(cycle: Cycle) -> None:
+    """Two at a time here; what is called stays so until it has moved."""
+    hosts = {host.name: host for host in (MIRROR.host(Side.SOURCE), MIRROR.target)}
+    names = ("web3", "web4", "web5")
+    mine = [replace(MIRROR, domain=name, uuid="") for name in names]
+    for order in mine:
+        begin(cycle, order, IN_STEP)
+
+    def standing(desired: Desired) -> list[bool]:
+        cycle.intent = replace(cycle.intent, desired=desired)
+        cycle.plan = Plan(desired.commit, ())
+        cycle.start()
+        return [cycle._as_committed(order).standby for order in mine]
+
+    keep = Policy(keep_mirror=True)
+    here = {name: Domain(name, MIRROR.host(Side.SOURCE).name, policy=keep) for name in names}
+    there = {name: Domain(name, MIRROR.target.name, policy=keep) for name in names}
+    assert standing(Desired("a" * 40, hosts, here)) == [True, True, True]
+    assert standing(Desired("b" * 40, hosts, there)) == [False, False, True]
+    assert standing(Desired("a" * 40, hosts, here)) == [True, True, True], "before it has begun to move"
+    gone = Desired("d" * 40, {name: host for name, host in hosts.items() if name != "xen2"}, here)
+    standing(gone)
+    reasons = {record.progress.reason for record in cycle.journal.active()}
+    assert reasons == {Reason.PLACEMENT_CHANGED}
