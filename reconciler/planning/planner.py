@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from reconciler.commands import files, xl
@@ -11,7 +11,7 @@ from reconciler.errors import UnknownFact
 from reconciler.model.facts import DomainState, Unknown, View
 from reconciler.model.move import Direction, Order, Progress, Side, Status
 from reconciler.model.placement import Domain
-from reconciler.model.plan import Item, ItemKind, Plan
+from reconciler.model.plan import BEGUN, Item, ItemKind, Plan
 from reconciler.moves.machine import waits_at_gate
 from reconciler.planning.index import Found, Index, index
 from reconciler.planning.mirrors import as_committed, keep, quiet, told
@@ -39,17 +39,27 @@ def _host_word(view: View) -> str:
 
 
 def _items(situation: Situation) -> Iterator[Item]:
-    desired, seen = situation.desired, index(situation.views)
-    rooms, in_flight = Rooms(), {order.domain: (order, progress) for order, progress in situation.active}
-    active = [(as_committed(order, desired), progress) for order, progress in situation.active]
-    for order, progress in active:
+    desired, seen, rooms = situation.desired, index(situation.views), Rooms()
+    mirrors = moves = 0
+    for planned, progress in situation.active:
+        order = as_committed(planned, desired)
         waits = waits_at_gate(order, progress, situation.now)
-        rooms.take(order, made=waits and order.standby)
-    busy = [order for order, progress in active if not waits_at_gate(order, progress, situation.now)]
-    mirrors = sum(order.standby for order in busy)
-    slots = situation.limits.max_moves - len(busy) + mirrors
+        rooms.take(order, made=order.standby and waits)
+        mirrors, moves = mirrors + (order.standby and not waits), moves + (not order.standby and not waits)
+    slots = situation.limits.max_moves - moves
+    items = _placed(situation, seen, rooms, slots)
+    begun = sum(item.kind in BEGUN for item in items.values())
+    items |= _mirrors(situation, items, seen, rooms, slots - begun - mirrors)  # moves never wait for mirrors
+    yield from items.values()
+    for name, host in unmanaged(set(items), situation.views):
+        yield Item(name, ItemKind.UNMANAGED, None, host, "named in no committed file; left alone")
+
+
+def _placed(situation: Situation, seen: Index, rooms: Rooms, slots: int) -> dict[str, Item]:
+    """What each domain that is wanted or in flight needs, so many at a time, by name."""
+    desired, items = situation.desired, dict[str, Item]()
+    in_flight = {order.domain: (order, progress) for order, progress in situation.active}
     rewound = rewinds(situation.views, situation.accepted)
-    items: dict[str, Item] = {}
     for name in sorted({*desired.domains, *desired.refused, *in_flight}):
         domain = desired.domains.get(name)
         if name in in_flight:
@@ -73,19 +83,26 @@ def _items(situation: Situation) -> Iterator[Item]:
             else:
                 slots -= 1
         items[name] = item
-    slots -= mirrors  # moves never wait for mirrors
+    return items
+
+
+def _mirrors(
+    situation: Situation, items: Mapping[str, Item], seen: Index, rooms: Rooms, slots: int
+) -> dict[str, Item]:
+    """Domains in place of which a mirror is to be kept: that it is begun, or why not."""
+    in_flight = {order.domain for order, _ in situation.active}
+    rewound, found = rewinds(situation.views, situation.accepted), dict[str, Item]()
     for name, host in situation.came_from.items():
-        if name in items and items[name].kind is ItemKind.IN_PLACE and name not in in_flight:
-            kept = keep(situation, items[name], host, seen, rooms, slots)
-            if kept.order is not None and (why := heeded(kept, rewound).why):
-                kept = replace(items[name], notes=(*items[name].notes, f"no mirror is kept on {host}: {why}"))
-            items[name] = kept
-            if kept.order is not None:
-                rooms.take(kept.order)
-                slots -= 1
-    yield from items.values()
-    for name, host in unmanaged({*desired.domains, *desired.refused, *in_flight}, situation.views):
-        yield Item(name, ItemKind.UNMANAGED, None, host, "named in no committed file; left alone")
+        if name in in_flight or name not in items or items[name].kind is not ItemKind.IN_PLACE:
+            continue
+        kept = keep(situation, items[name], host, seen, rooms, slots)
+        if kept.order is not None and (why := heeded(kept, rewound).why):
+            kept = replace(items[name], notes=(*items[name].notes, f"no mirror is kept on {host}: {why}"))
+        if kept.order is not None:
+            rooms.take(kept.order)
+            slots -= 1
+        found[name] = kept
+    return found
 
 
 def _mirrored(situation: Situation, order: Order, progress: Progress, seen: Index, rooms: Rooms) -> Item:
