@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +104,23 @@ def test_once_ends_when_the_mirror_is_in_step(site: Site, fleet: Handle) -> None
     assert "mirror on xen1: in step; web1 changes to xen1 when a commit wants it there" in shown
     told = site.call("explain", "web1").stdout
     assert "xen1: web1 is not there" in told and "Do not start web1 on xen1." in told
+
+
+def test_a_mirror_that_fell_behind_is_in_step_again(site: Site, fleet: Handle) -> None:
+    """The link is cut while the guest writes: what it wrote is sent afterwards, and it is the same mirror."""
+    place(site, "xen2")
+    site.start()
+    report = site.wait("a mirror on xen1", mirrored("xen1"), 120)
+    mirror = entry(report)["move"]["id"]
+    with fleet.live.lock:
+        fleet.live.catch_up()
+        fleet.world.cut("replication", "xen1", "xen2")
+    os.kill(site.pid, signal.SIGHUP)
+    site.wait("a mirror out of step", lambda r: entry(r)["move"]["step"] == "sync", 60)
+    assert at("xen2")(site.report()), "the domain is where it is wanted all the same"
+    with fleet.live.lock:
+        fleet.live.catch_up()
+        fleet.world.mend("replication", "xen1", "xen2")
+    report = site.wait("the mirror", mirrored("xen1"), 120)
+    assert entry(report)["move"]["id"] == mirror
+    assert fleet.violations() == []
