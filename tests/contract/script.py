@@ -238,6 +238,7 @@ def stream(play: Play, sizes: dict[str, int]) -> None:
         play.see(host, *seen)
     play.do("xen2", *(dm.remove(f"xr-{name}") for name in names))
     play.do("xen2", *(lvm.remove("vg", name) for disk in DISKS for name in (disk, f"{disk}-drbdmd")))
+    play.do("xen2", *lvm.flush("vg"))
     play.do("xen2", files.remove(*(f"/etc/xen/disks/{disk}" for disk in DISKS)))
     play.see("xen2", dm.TABLES, lvm.VOLUMES, files.LINKS)
 
@@ -301,9 +302,9 @@ def run(play: Play, sizes: dict[str, int]) -> Transcript:
     play.do("xen1", lvm.remove("vg", "web1-root"), xl.destroy("web1"))
     play.see("xen1", *with_volumes)
     play.do("xen1", *(lvm.remove("vg", f"{disk}-drbdmd") for disk in DISKS))
-    play.do(
-        "xen2", lvm.drop_tag("vg", "web1-root", "xr.move.web1-1"), files.remove("/etc/xen/disks/web1-root")
-    )
+    play.do("xen2", lvm.other_tag("vg", "web1-root", "xr.move.web1-1", "xr.kept.web1"))
+    play.see("xen2", lvm.VOLUMES)
+    play.do("xen2", lvm.drop_tag("vg", "web1-root", "xr.kept.web1"), files.remove("/etc/xen/disks/web1-root"))
     for host in ("xen1", "xen2"):
         play.see(host, lvm.VOLUMES, files.LINKS, files.EPOCHS)
     return play.transcript
