@@ -221,9 +221,9 @@ class Cycle:
         """Where mirrors are to be kept, by domain."""
         found = {}
         for domain in desired.domains.values():
-            last = self.journal.moved(domain.name) if domain.policy.keep_mirror else None
-            if last is not None and last.order.source is not None and last.order.target.name == domain.host:
-                found[domain.name] = last.order.source.name
+            source, target = (domain.policy.keep_mirror and self.journal.moved(domain.name)) or (None, "")
+            if source is not None and target == domain.host:
+                found[domain.name] = source
         return found
 
     def _kept_back(self, desired: Desired) -> dict[str, str]:

@@ -257,11 +257,16 @@ class Journal:
         """The latest ended journeys, newest first."""
         return self._records("WHERE ended IS NOT NULL ORDER BY ended DESC LIMIT ?", limit)
 
-    def moved(self, domain: str) -> Record | None:
-        """The latest journey of a domain that came to its end on the target."""
-        moved = "json_extract(progress_json, '$.status')=?"
-        where = f"WHERE domain=? AND ended IS NOT NULL AND {moved} ORDER BY epoch DESC LIMIT 1"
-        return next(iter(self._records(where, domain, Status.MOVED.value)), None)
+    def moved(self, domain: str) -> tuple[str | None, str] | None:
+        """From which host to which the latest journey of a domain went that came to its end on the target.
+
+        From none if it was created. None when there was no such journey.
+        """
+        hosts = "json_extract(order_json, '$.source.name'), json_extract(order_json, '$.target.name')"
+        where = "domain=? AND ended IS NOT NULL AND json_extract(progress_json, '$.status')=?"
+        latest = f"SELECT {hosts} FROM moves WHERE {where} ORDER BY epoch DESC LIMIT 1"
+        rows = self._rows(latest, domain, Status.MOVED.value)
+        return (rows[0][0], rows[0][1]) if rows else None
 
     def _records(self, where: str, *values: Any) -> list[Record]:
         rows = self._rows(f"SELECT order_json, progress_json, began, ended FROM moves {where}", *values)

@@ -89,13 +89,17 @@ def test_what_a_domain_did_last_that_came_to_its_end(journal: Journal) -> None:
     assert journal.moved("web1") is None
     ends = (Status.BACK, Status.MOVED, Status.MOVED, Status.BACK, Status.ACTIVE)
     for epoch, status in enumerate(ends, 1):
-        order, later = replace(ORDER, epoch=epoch), NOW + datetime.timedelta(seconds=epoch)
+        there = ORDER.target if epoch == 3 else replace(ORDER.target, name="xen9")
+        order, later = replace(ORDER, epoch=epoch, target=there), NOW + datetime.timedelta(seconds=epoch)
         journal.begin(order, at("go"), later)
         if status is not Status.ACTIVE:
             journal.record(order, at("go", status=status), later, EventKind.ENDED, step="go")
-    found = journal.moved("web1")
-    assert found is not None and found.order.epoch == 3
+    assert journal.moved("web1") == ("xen1", "xen2")
     assert journal.moved("web2") is None
+    made = replace(provision(), domain="web3")
+    journal.begin(made, at("start"), NOW)
+    journal.record(made, at("start", status=Status.MOVED), NOW, EventKind.ENDED, step="start")
+    assert journal.moved("web3") == (None, "xen2")
 
 
 def test_events_oldest_first_of_one_journey(journal: Journal, path: Path) -> None:
