@@ -40,9 +40,10 @@ def as_committed(order: Order, desired: Desired | None) -> Order:
 
 def quiet(order: Order, progress: Progress, desired: Desired | None) -> bool:
     """Whether it is a mirror that comes about, or is there, and nothing is wrong with it."""
-    well = progress.direction is Direction.FORWARD and progress.status is not Status.HELD
     refused = desired is not None and order.domain in desired.refused
-    return well and not refused and stands_by(order, desired)
+    if refused or progress.direction is Direction.BACK or progress.status is Status.HELD:
+        return False
+    return stands_by(order, desired) and before_stop(order, progress)
 
 
 def called(
@@ -55,7 +56,8 @@ def called(
     moves = [
         (order, progress)
         for order, progress in active
-        if not stands_by(order, desired) and not waits_at_gate(as_committed(order, desired), progress, day)
+        if not (stands_by(order, desired) and before_stop(order, progress))
+        and not waits_at_gate(as_committed(order, desired), progress, day)
     ]
     waiting = [order for order, progress in moves if order.standby and before_stop(order, progress)]
     free = max(0, max_moves - (len(moves) - len(waiting)))

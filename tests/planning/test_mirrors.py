@@ -150,7 +150,11 @@ def test_how_one_under_way_is_shown() -> None:
     shown = one(kept(active=((made, in_step),)))
     assert shown == Item("web1", ItemKind.IN_PLACE, "xen2", "xen2", notes=("mirror on xen1: in step",))
     assert one(kept(active=((made, progress()),))).notes == ("mirror on xen1: sync",)
-    for trouble in (progress(status=Status.HELD, reason=Reason.DISKS), progress(direction=Direction.BACK)):
+    for trouble in (
+        progress(status=Status.HELD, reason=Reason.DISKS),
+        progress(direction=Direction.BACK, step="back-source-fence"),
+        progress(step="go", tried=frozenset({"cutover-live"})),
+    ):
         assert one(kept(active=((made, trouble),))).kind is ItemKind.CARRY_ON
     home = situation(running("xen2"), wanted=(Domain("web1", "xen1"),), active=((made, in_step),))
     assert one(home).kind is ItemKind.CARRY_ON, "a commit wants it there now"
@@ -235,6 +239,8 @@ def test_so_many_mirrors_become_moves_at_a_time() -> None:
     assert called((made[1], gate), (made[2], gate), (made[3], gate), most=2) == {"web1", "web2"}
     assert called((made[1], gate), (made[2], far)) == {"web2"}
     assert called((made[1], gate), (replace(made[2], standby=False), gate)) == set()
+    too_late = replace(made[2], domain="web9")
+    assert called((made[1], gate), (too_late, far)) == {"web9"}, "a commit wants it home; it is on its way"
     other = replace(made[2], domain="web9")
     assert called((made[1], gate), (other, gate)) == {"web1"}, "a mirror takes no turn"
     later = replace(made[3].policy, cutover_window="22:00-23:00")
