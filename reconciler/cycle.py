@@ -313,7 +313,7 @@ class Cycle:
 
     def _stands_by(self, record: Record) -> bool:
         """Whether a journey is a mirror in step, which waits for a commit."""
-        order = self._as_committed(record.order)
+        order = self._in_force(record.order)
         return order.standby and machine.waits_at_gate(order, record.progress, self.clock.day())
 
     def _drive(
@@ -379,12 +379,16 @@ class Cycle:
         return progress, seconds
 
     def _as_committed(self, order: Order) -> Order:
-        """The order with what the commit in force says of it; a mirror is one until it is called to move."""
-        desired = self.intent.desired
+        """The order with all that the commit in force says of it; its rate depends on the other journeys."""
         active = [(record.order, record.progress) for record in self.journal.active()]
-        now = mirrors.as_committed(order, desired)
-        policy = replace(now.policy, resync_rate_mb_s=sync_rate_mb_s(order, desired, active))
-        return replace(now, policy=policy, standby=order.standby and order.move_id not in self._called)
+        now = self._in_force(order)
+        rate = sync_rate_mb_s(order, self.intent.desired, active)
+        return replace(now, policy=replace(now.policy, resync_rate_mb_s=rate))
+
+    def _in_force(self, order: Order) -> Order:
+        """The order by the commit in force, but for its rate; a mirror is one until it is called to move."""
+        standby = order.standby and order.move_id not in self._called
+        return replace(mirrors.as_committed(order, self.intent.desired), standby=standby)
 
     def _tell(self, order: Order, progress: Progress) -> None:
         if progress.status is Status.MOVED:
