@@ -237,16 +237,18 @@ class NewAutostart(Step):
 
 
 class NewUntagged(Step):
-    """The marks that this order left on its volumes are gone."""
+    """The marks that this order left on its volumes are gone, and files that it began and did not end."""
 
     name = "new-untagged"
     phase = Phase.PROVISION
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        return {Side.TARGET: (lvm.VOLUMES,)}
+        return {Side.TARGET: (lvm.VOLUMES, files.UNFINISHED)}
 
     def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
         commands: list[Command] = []
+        if drop := unfinished(order, views.target):
+            commands += [files.remove(*drop), files.sync_folder("/etc/xen")]
         for disk in order.disks:
             found = look.volume(views.target, disk.target_group, disk.volume)
             for tag in (order.tag, POPULATED):

@@ -1148,9 +1148,6 @@ def test_new_contents() -> None:
     marked = frozenset({NEW.tag, "xr.populated"})
     filled = changed(there, lvm.VOLUMES, (volume("web1-root", 512, 10, "fast", tags=marked),))
     assert new("populate", view=filled).mark is Mark.DONE
-    marked = frozenset({NEW.tag, "xr.populated"})
-    filled = changed(there, lvm.VOLUMES, (volume("web1-root", 512, 10, "fast", tags=marked),))
-    assert new("populate", view=filled).mark is Mark.DONE
     assert NEW.provision is not None
     disk = NEW.provision.disks[0]
     tarball = replace(disk, source=replace(disk.source, image=None, tarball="/t.tar"))
@@ -1185,6 +1182,19 @@ def test_a_new_domain_is_created_and_started() -> None:
     assert "is not there" in new("start").why
     created = acts(at("start"), empty("xen1"), rebooted(MADE), NEW)
     assert created[-1][1].argv[:3] == ("xl", "create", "-p")
+
+
+def test_a_new_domain_leaves_nothing_but_itself() -> None:
+    clean = changed(MADE, lvm.VOLUMES, (volume("web1-root", 512, 10, "fast"),))
+    assert new("new-untagged").mark is Mark.READY
+    assert new("new-untagged", view=clean).mark is Mark.DONE
+    half = changed(clean, files.UNFINISHED, {f"{NEW_LINK}.xr-new": 0, f"{NEW.config_path}.xr-new": 9})
+    assert new("new-untagged", view=half).mark is Mark.READY
+    removed = [command for _, command in acts(at("new-untagged"), empty("xen1"), half, NEW)]
+    assert removed == [
+        files.remove(f"{NEW.config_path}.xr-new", f"{NEW_LINK}.xr-new"),
+        files.sync_folder("/etc/xen"),
+    ]
 
 
 def test_a_new_domain_that_is_given_up() -> None:
