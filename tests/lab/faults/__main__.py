@@ -31,8 +31,9 @@ HEAD = """\
 # Faults on real hosts: what was seen
 
 Written by `make lab-faults` from `tests/lab/faults/seen.jsonl`; [reliability](reliability.md) says what each
-cell checks. In brackets: the ends that the rules allow. A cell with nothing but brackets was not run. A cell
-that broke a rule or had no allowed end is set in bold.
+cell checks. In brackets: the ends that the rules allow. A cell with nothing but brackets was not run; in one
+with a dash the step has nothing that the fault could meet. A cell that broke a rule or had no allowed end is
+set in bold.
 
 """
 

@@ -179,7 +179,7 @@ def table(seen: list[dict[str, object]]) -> str:
 def _word(row: dict[str, object] | None, cell: Cell) -> str:
     allowed = " or ".join(sorted(_ends(cell), reverse=True))
     if row is None:
-        return f"({allowed})"
+        return f"({allowed})" if cell in cells_of(cell.recipe, cell.step) else "–"
     end = str(row["end"]) + (f" ({row['reason']})" if row["end"] == HELD else "")
     if row["problems"]:
         return f"**{end}: {row['problems']}** ({allowed})"
