@@ -73,8 +73,9 @@ class Executor:
 
     def _judge(self, order: Order, progress: Progress, step: Step, seen: Seen) -> Verdict | str:
         seen.runner.denied = ""
-        if step.fresh:
+        if step.fresh and seen.after != step.name:
             seen.forget()
+        seen.after = ""
         self._look(order, step.looks(order, progress), seen)
         try:
             verdict = step.judge(order, progress, seen.views(order))
@@ -134,6 +135,8 @@ class Executor:
             paused = machine.hold_rewound(progress, refusal, now)
         elif (why := machine.still_busy(ran)) is not None:
             paused = machine.busy(order, replace(progress, busy_since=busy_since), why, now)
+        elif step.freeze_ends and progress.answered:
+            return progress, machine.RESUME_S
         else:
             self._look_ahead(order, progress, step, seen)
             return progress, 0.0
@@ -145,6 +148,7 @@ class Executor:
         following = recipe.following(order, progress.direction, step.name)
         if following is not None and not following.fresh:
             self._look(order, _both(step.looks(order, progress), following.looks(order, progress)), seen)
+            seen.after = step.name
 
     def _record(self, order: Order, before: Progress, after: Progress) -> None:
         if after == before:
@@ -173,6 +177,8 @@ class Seen:
         self.runner = runner
         self._views: dict[Side, View] = {}
         self._since = clock.monotonic_s()
+        self.after = ""
+        """The step behind whose commands the facts were read: nothing is fresher to it."""
 
     def forget(self) -> None:
         self._views = {}

@@ -25,6 +25,9 @@ PATIENCE_S = 60.0
 MIRROR_PATIENCE_S = 600.0
 """The domain runs all the while, and a sync given up is lost: no hurry there."""
 HOLD_RETRY_S = 60.0
+RESUME_S = 2.0
+"""Nothing is asked of hosts so long after a domain was set going again: it has its disks and network to
+connect, which takes processor time of both the guest and its host (lab, one processor: 1.4 s)."""
 WINDOW_POLL_S = 60.0
 _HEAL = frozenset({Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY, Reason.REWOUND})
 """Held for these, a journey goes on as soon as the hosts answer again: the trouble is over then."""
