@@ -66,8 +66,33 @@ CARRIER = ""
 THEN = "[]"
 """JSON: for each command its argv, its input, and what it must say, null if that does not matter; filled in
 by `xl.migrate`."""
+BLOCK = """\
+#!/bin/sh
+# In place of Xen's own script while a domain's disks are opened that have been proven.
+path=$(xenstore-read "$XENBUS_PATH/params")
+if [ "$1" = add ] && [ -b "$path" ] && device=$(readlink -f "$path") && number=$(stat -c %t:%T "$device")
+then
+    exec xenstore-write "$XENBUS_PATH/physical-device" "$number" \\
+        "$XENBUS_PATH/physical-device-path" "$device" "$XENBUS_PATH/hotplug-status" connected
+fi
+exec nsenter --mount=/proc/1/ns/mnt "$0" "$@"
+"""
+"""What tells blkback which device to open, in five processes. Xen's own starts some forty, and some more for
+every disk that any domain of the host has open: it asks of each whether it is the same. That was asked
+before, and is asked again before the copy runs."""
+SCRIPT = "/etc/xen/scripts/block"
+RECEIVER = "echo $$; exec xl migrate-receive"
+ALONE = "unshare --mount --propagation slave"
+"""What is mounted then is seen by this receiver and what it starts, and goes with them."""
+PREPARED = f"""\
+[ -f {SCRIPT} ] && own=$(mktemp) && printf %s "$1" >"$own" && chmod 755 "$own" &&
+    mount --bind "$own" {SCRIPT} && mount -o remount,bind,exec {SCRIPT}
+rm -f "${{own:-}}"
+{RECEIVER}
+"""
+"""Where the script cannot be mounted over Xen's, Xen's own is run."""
 RECEIVE = f"""\
-sh -c 'echo $$; exec xl migrate-receive' | {{
+{{ if {ALONE} true 2>/dev/null; then {ALONE} sh -c "$2" receiver "$3"; else sh -c '{RECEIVER}'; fi; }} | {{
     read -r receiver && read -r banner && echo "$banner"
     [ "$(head -c {len(READY)})" = '{READY}' ] || {{ kill -9 "$receiver" 2>/dev/null; exit 1; }}
     kill -9 "$receiver" && xl rename "$1--incoming" "$1" && echo named
@@ -83,7 +108,7 @@ def tunnel(domain: str, destination: str, said: int, answers: int) -> str:
     First goes the number of xl's child. A shell takes descriptors of one digit only; a process that has just
     begun has no others.
     """
-    receive = f"sh -c {shlex.quote(RECEIVE)} receive {shlex.quote(domain)}"
+    receive = shlex.join(["sh", "-c", RECEIVE, "receive", domain, PREPARED, BLOCK])
     carry = f"python3 -I -c {shlex.quote(CARRIER)}" if CARRIER else SSH
     sent = f"{carry} {shlex.quote(destination)} {shlex.quote(receive)}"
     over = OVER.decode().rstrip()

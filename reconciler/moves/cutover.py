@@ -335,6 +335,8 @@ def target_devices(order: Order, views: Views, seen: DomainSeen) -> str:
     """Why the paused copy's disks are not those it must have; empty when they are."""
     if order.streams and (closed := stream.closed(order, views.target)):
         return closed
+    if used := look.in_use(views.target, order, Side.TARGET, seen):
+        return used
     if guards.passed("devices-proven", look.on_volumes(views.target, order, Side.TARGET, seen)):
         return ""
     devices = look.devices_text(views.target, seen)

@@ -151,6 +151,23 @@ def on_volumes(view: View, order: Order, side: Side, seen: DomainSeen) -> bool:
     return None not in own and own == [devices.get(disk.device) for disk in order.disks]
 
 
+def in_use(view: View, order: Order, side: Side, seen: DomainSeen | None) -> str:
+    """The volume of the domain's that another one of this host has open as well; empty when there is none.
+
+    `xl` asks this, too, when it opens a disk, but not where `execution/sender.py` opens them for it.
+    """
+    numbers = view.get(dm.NUMBERS)
+    paths = {numbers.get(disk.mapped(side)): disk.backing(side) for disk in order.disks}
+    names = {other.domid: other.name for other in view.get(xl.DOMAINS)}
+    for vbd in view.get(xl.VBDS):
+        if seen is not None and vbd.domid == seen.domid:
+            continue
+        path = paths.get(vbd.major_minor) if vbd.opened and vbd.major_minor else None
+        if path:
+            return f"{view.host}: domain {names.get(vbd.domid, vbd.domid)} has {path} open"
+    return ""
+
+
 def devices_text(view: View, seen: DomainSeen) -> str:
     devices = devices_of(view, seen.domid)
     return ", ".join(

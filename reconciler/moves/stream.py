@@ -128,6 +128,8 @@ class Stream(Step):
         for disk in order.disks:
             if not shut(disk, views.target):
                 return wrong(pivot.over(disk, views.target, Side.TARGET))
+        if used := look.in_use(views.target, order, Side.TARGET, None):
+            return wrong(used)
         swollen = look.swollen(views.source, here)
         return READY if guards.passed("restorable", not swollen) else wrong(swollen)
 

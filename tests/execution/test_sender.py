@@ -259,10 +259,71 @@ def test_names_are_words_whatever_they_hold(tmp_path: Path) -> None:
     *_, destination, remote, _ = said.split("\0")
     assert destination == nasty
     shown = subprocess.run(
-        ["sh", "-c", remote.replace("exec xl migrate-receive", "true").replace("kill -9", "true;")],
+        ["sh", "-c", remote.replace("exec xl migrate-receive", "true;").replace("kill -9", "true;")],
         capture_output=True,
         text=True,
         env=env,
     )
     assert "touch" not in shown.stderr
     assert not Path("/x").exists()
+
+
+DISK = next(path for path in Path("/dev").iterdir() if path.is_block_device() and not path.is_symlink())
+
+
+def opened(folder: Path, disk: Path, *words: str) -> tuple[str, str]:
+    """What the script in place of Xen's said to xenstore, and what it left to Xen's."""
+    fakes = {
+        "xenstore-read": f'[ "$1" = /backend/params ] && echo "{disk}"',
+        "xenstore-write": f'echo "$@" >{folder}/stored',
+        "nsenter": f'echo "$@" >{folder}/left',
+    }
+    for name, text in fakes.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    script = folder / "block"
+    script.write_text(sender.BLOCK)
+    env = {"PATH": f"{folder}:{os.environ['PATH']}", "XENBUS_PATH": "/backend"}
+    subprocess.run(["sh", script, *words], env=env, check=True)
+    said = ((folder / name) for name in ("stored", "left"))
+    stored, left = (path.read_text().strip() if path.exists() else "" for path in said)
+    return stored, left
+
+
+def test_the_receivers_own_script_names_the_device_that_a_symlink_leads_to(tmp_path: Path) -> None:
+    link = tmp_path / "web1-root"
+    link.symlink_to(DISK)
+    numbers = f"{os.major(DISK.stat().st_rdev):x}:{os.minor(DISK.stat().st_rdev):x}"
+    stored, left = opened(tmp_path, link, "add")
+    assert stored == (
+        f"/backend/physical-device {numbers} /backend/physical-device-path {DISK} "
+        "/backend/hotplug-status connected"
+    )
+    assert left == ""
+
+
+@pytest.mark.parametrize(("disk", "word"), [(DISK, "remove"), (Path("/etc/hostname"), "add")])
+def test_what_it_does_not_know_is_left_to_xens_script(tmp_path: Path, disk: Path, word: str) -> None:
+    stored, left = opened(tmp_path, disk, word)
+    assert stored == ""
+    assert left == f"--mount=/proc/1/ns/mnt {tmp_path}/block {word}"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_script_is_seen_by_its_receiver_alone(tmp_path: Path, there: bool) -> None:
+    xens, seen, inside = tmp_path / "block", tmp_path / "seen", ["unshare", "--user", "--map-root-user"]
+    if there:
+        xens.write_text("#!/bin/sh\necho of Xen\n")
+    prepared = sender.PREPARED.replace(sender.SCRIPT, str(xens))
+    prepared = prepared.replace("exec xl migrate-receive", f"cat {xens} >{seen} 2>/dev/null")
+    done = subprocess.run([*inside, "--mount", "sh", "-c", prepared, "receiver", sender.BLOCK], check=False)
+    assert done.returncode == (0 if there else 1)
+    assert seen.read_text() == (sender.BLOCK if there else "")
+    assert not there or xens.read_text() == "#!/bin/sh\necho of Xen\n"
+
+
+def test_a_host_without_mount_namespaces_receives_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "unshare").chmod(0o755)
+    done = send(tmp_path, "")
+    assert (done.status, done.log[-1]) == (0, "rename web1--incoming web1"), done.stderr

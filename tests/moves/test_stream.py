@@ -706,6 +706,24 @@ def test_what_else_stands_in_the_way_of_go() -> None:
 
 
 @DISKS
+def test_no_go_onto_a_volume_that_another_domain_has_open(disk: str) -> None:
+    beside = Vbd(9, "xvda", (253, {"root": 10, "data": 11}[disk]))
+    said = f"xen2: domain {{}} has /dev/fast/web1-{disk} open"
+    with_it = changed(GO_T, xl.VBDS, (*GO_T.get(xl.VBDS), beside))
+    assert judge(GO, GO_S, with_it) == in_the_way(said.format(9))
+    db1 = replace(dom(), name="db1", domid=9)
+    known = changed(with_it, xl.DOMAINS, (*GO_T.get(xl.DOMAINS), db1))
+    assert judge(GO, GO_S, known) == in_the_way(said.format("db1"))
+    assert judge(AT, FROM, changed(TO, xl.VBDS, (beside,))) == wrong(said.format(9)), "nor is it suspended"
+    for harmless in (replace(beside, opened=False), replace(beside, major_minor=(253, 12))):
+        assert judge(AT, FROM, changed(TO, xl.VBDS, (harmless,))) == READY
+        view = changed(GO_T, xl.VBDS, (harmless, *GO_T.get(xl.VBDS)))
+        assert judge(GO, GO_S, view) == Verdict(Mark.READY, never_ran=True)
+    unnumbered = changed(changed(TO, dm.NUMBERS, {}), xl.VBDS, (replace(beside, major_minor=None),))
+    assert judge(AT, FROM, unnumbered) == READY
+
+
+@DISKS
 def test_no_go_onto_volumes_that_are_not_open(disk: str) -> None:
     for tables, said in (
         ((OWN, only(disk, SHUT)), STANDS_IN),

@@ -77,15 +77,18 @@ def check_memory(host: SimHost, domain: Domain) -> Generator[float, None, None]:
     raise rebuild_failed(host, domain, f"xc: error: panic: xg_dom_boot.c:119: {low}", why)
 
 
-def plug_all(host: SimHost, domain: Domain) -> Generator[float, None, None]:
-    """Attach every disk, or destroy the domain: on failure nothing is left."""
+def plug_all(host: SimHost, domain: Domain, *, asks: bool = True) -> Generator[float, None, None]:
+    """Attach every disk, or destroy the domain: on failure nothing is left.
+
+    `asks`: by Xen's script, which asks whether somebody else has the disk. The one of `sender.py` does not.
+    """
     troubles = []
     for disk in domain.config.get("disks", []):
         yield HOTPLUG_S
         if host.domains.get(domain.domid) is not domain:
             gone = f"libxl_create.c:1672:domcreate_launch_dm: Domain {domain.domid}:destroyed"
             raise failed(domain.domid, gone)
-        trouble = plug(host, domain, disk)
+        trouble = plug(host, domain, disk, asks=asks)
         if trouble:
             troubles.append(script_failed(trouble))
     if troubles:
@@ -95,7 +98,7 @@ def plug_all(host: SimHost, domain: Domain) -> Generator[float, None, None]:
     domain.building = False
 
 
-def plug(host: SimHost, domain: Domain, disk: dict[str, Any]) -> str:
+def plug(host: SimHost, domain: Domain, disk: dict[str, Any], *, asks: bool = True) -> str:
     """What the block script and blkback do: resolve once, check sharing, open. Says what is wrong.
 
     When blkback cannot open the device (a Secondary mirror) the script does not notice: `xl` exits 0.
@@ -106,7 +109,7 @@ def plug(host: SimHost, domain: Domain, disk: dict[str, Any]) -> str:
     except FileError:
         return f"{path} is not a block device."
     sharers = [o for o in device.opens if o.startswith(("domain ", "mount "))]
-    if sharers:
+    if sharers and asks:
         place = "in the privileged domain" if sharers[0].startswith("mount") else "in a guest domain"
         return f"Device {real} is mounted {place},\nand so cannot be mounted now."
     vbd = Vbd(disk["vdev"], path, mode, device, real, flushes=device.flushes())

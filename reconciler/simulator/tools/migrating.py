@@ -93,7 +93,7 @@ def receive(other: SimHost, there: Domain, name: str) -> Steps:
     """On the other side, whatever becomes of this one: the copy gets its disks, and then its name."""
     try:
         yield DEVICES_S
-        yield from plug_all(other, there)
+        yield from plug_all(other, there, asks=False)
         there.pauses, there.connected = 1, False
         yield QUERY_S
         if other.domains.get(there.domid) is not there:
