@@ -10,6 +10,7 @@ import pytest
 from tests.site import Site
 from tests.test_systemd import MAX_EXPOSURE
 
+from .host import Host
 from .installed import ETC, Installed
 from .lab import Lab
 from .moving import in_place, move
@@ -51,6 +52,16 @@ def the_unit_is_confined(daemon: Installed) -> None:
     assert int(process["CapEff"], 16) == int(process["CapBnd"], 16) == 0
 
 
+def the_disks_were_opened_by_the_receivers_own_script(target: Host) -> None:
+    """Xen's scripts log each of their runs: that of the network card did. And nothing of it stays."""
+    logged = target.run("journalctl --quiet --output cat")
+    assert "/etc/xen/scripts/vif-bridge: Writing" in logged
+    assert "/etc/xen/scripts/block: Writing" not in logged
+    assert "/etc/xen/scripts" not in target.run("cat /proc/mounts")
+    assert "check_device_sharing" in target.run("cat /etc/xen/scripts/block")
+    assert target.run("ls /tmp/tmp.* 2>/dev/null || true") == ""
+
+
 def test_the_unit_moves_a_domain_with_a_key_limited_to_the_guard(
     lab_guest: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,6 +88,7 @@ def test_the_unit_moves_a_domain_with_a_key_limited_to_the_guard(
     times = move(lab, daemon, "xen2")  # live, the default; the other lab tests move by stream
     with capsys.disabled():
         print("", times, sep="\n")
+    the_disks_were_opened_by_the_receivers_own_script(lab.hosts["xen2"])
     the_unit_is_confined(daemon)
     assert "WARNING" not in daemon.log()
     folders = daemon.host.run("cd /var/lib/xen-reconciler && stat -c '%U %a %n' . epochs report.json")

@@ -1,6 +1,7 @@
 """`make bench`: moves by hand and by the tool, each from the same snapshot of the same guest, in one run.
 
     python -m tests.lab.bench --ways seed,dual,live --memory 96,256 --repeat 3 --out bench.md
+    python -m tests.lab.bench --ways seed,live --disk 64:5,64:90,1024:5,1024:90
 
 What is measured comes from outside: the guest's heartbeats as the observer hears them, and the bytes that
 the source's replication card has sent. Times of emulated hosts mean nothing by themselves: the table gives
@@ -39,6 +40,7 @@ OURS = {
     "live-tcp": "{attach: pivot, cutover: live, transport: tcp}",
 }
 WAYS = (*BY_HAND, *OURS)
+DATA = "/dev/vg/web1-data"
 SILENCE_S = 1.0
 """A guest that beats five times a second was suspended when nothing was heard of it for so long."""
 
@@ -49,6 +51,7 @@ class Taken:
 
     way: str
     memory_mb: int
+    disk: str
     suspensions: int
     frozen_s: float
     longest_s: float
@@ -108,18 +111,35 @@ def sent_bytes(lab: Lab) -> int:
     return int(lab.hosts["xen1"].run(["cat", "/sys/class/net/repl/statistics/tx_bytes"]))
 
 
-def prepare(lab: Lab, memory_mb: int) -> None:
+def grow(lab: Lab, disk: str) -> None:
+    """The second disk gets that size, in MiB, and so many of its hundredths something to be sent.
+
+    What is added has never been written to: the lab's disks begin as zeros.
+    """
+    size, full = (int(word) for word in disk.split(":"))
+    source = lab.hosts["xen1"]
+    now = int(source.run(["blockdev", "--getsize64", DATA])) >> 20
+    source.run(["lvextend", "-qq", "-y", "-L", f"{size}m", DATA])
+    count = size * full // 100 - now
+    if count > 0:
+        fill = f"dd if=/dev/urandom of={DATA} bs=1M seek={now} count={count} oflag=direct status=none"
+        source.run(fill, timeout_s=600)
+
+
+def prepare(lab: Lab, memory_mb: int, disk: str) -> None:
     """The lab as it was, with a guest of that size."""
     lab.reset("guest")
-    if memory_mb != MEMORY_MB:
+    if disk:
+        grow(lab, disk)
+    if disk or memory_mb != MEMORY_MB:
         start_with(lab, memory_mb)
     lab.observer.set_rates(heartbeats_per_s=5, writes_per_s=3)
     lab.observer.wait_for_heartbeats(count=20, side="xen1", timeout_s=120)
 
 
-def move(lab: Lab, way: str, memory_mb: int) -> Taken:
+def move(lab: Lab, way: str, memory_mb: int, disk: str = "") -> Taken:
     """One move, and that it lost nothing."""
-    prepare(lab, memory_mb)
+    prepare(lab, memory_mb, disk)
     sent, began = sent_bytes(lab), lab.observer.now()
     two_primaries_ms = by_commit(lab, OURS[way]) if way in OURS else by_hand(lab, way)
     ended = lab.observer.now()
@@ -132,6 +152,7 @@ def move(lab: Lab, way: str, memory_mb: int) -> Taken:
     return Taken(
         way,
         memory_mb,
+        disk,
         len(silences),
         round(sum(silences), 2),
         round(max(silences, default=0.0), 2),
@@ -142,16 +163,18 @@ def move(lab: Lab, way: str, memory_mb: int) -> Taken:
 
 
 HEAD = (
-    "way", "memory MiB", "moves", "suspensions", "frozen", "longest", "total", "sent MiB", "two primaries ms",
+    "way", "memory MiB", "disk MiB:% full", "moves", "suspensions",
+    "frozen", "longest", "total", "sent MiB", "two primaries ms",
 )  # fmt: skip
 
 
 def rows(taken: Sequence[Taken]) -> Iterator[tuple[str, ...]]:
-    """Medians, and the spread of what is a multiple of the first way's at the same memory."""
-    keys = list(dict.fromkeys((one.memory_mb, one.way) for one in taken))
-    for memory_mb, way in keys:
-        these = [one for one in taken if (one.memory_mb, one.way) == (memory_mb, way)]
-        base = [one for one in taken if one.memory_mb == memory_mb and one.way == taken[0].way]
+    """Medians, and the spread of what is a multiple of the first way's at the same memory and disk."""
+    keys = list(dict.fromkeys((one.memory_mb, one.disk, one.way) for one in taken))
+    for memory_mb, disk, way in keys:
+        alike = [one for one in taken if (one.memory_mb, one.disk) == (memory_mb, disk)]
+        these = [one for one in alike if one.way == way]
+        base = [one for one in alike if one.way == taken[0].way]
 
         def times(name: str, these: list[Taken] = these, base: list[Taken] = base) -> str:
             unit = statistics.median(getattr(one, name) for one in base)
@@ -163,7 +186,7 @@ def rows(taken: Sequence[Taken]) -> Iterator[tuple[str, ...]]:
             return f"{statistics.median(getattr(one, name) for one in these):g}"
 
         yield (
-            way, str(memory_mb), str(len(these)), middle("suspensions"),
+            way, str(memory_mb), disk or "as is", str(len(these)), middle("suspensions"),
             times("frozen_s"), times("longest_s"), times("total_s"),
             middle("sent_mib"), middle("two_primaries_ms"),
         )  # fmt: skip
@@ -180,6 +203,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.lab.bench", description=__doc__)
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--memory", default=str(MEMORY_MB))
+    parser.add_argument("--disk", default="", help="sizes of the second disk and how full: 64:5,1024:90")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("bench.md"))
     given = parser.parse_args()
@@ -188,8 +212,9 @@ def main() -> int:
         raise SystemExit(f"no way {unknown[0]!r}; there are {', '.join(WAYS)}")
     taken: list[Taken] = []
     with Lab(2) as lab:
-        for _, memory, way in itertools.product(range(given.repeat), given.memory.split(","), ways):
-            taken.append(move(lab, way, int(memory)))
+        moves = itertools.product(range(given.repeat), given.memory.split(","), given.disk.split(","), ways)
+        for _, memory, disk, way in moves:
+            taken.append(move(lab, way, int(memory), disk))
             print(time.strftime("%H:%M:%S"), taken[-1], flush=True)
             given.out.write_text(table(taken))
             given.out.with_suffix(".json").write_text(json.dumps([asdict(one) for one in taken], indent=1))
