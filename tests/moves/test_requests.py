@@ -117,7 +117,8 @@ def test_abort_is_refused_where_the_source_has_not_the_truth(progress: Progress,
 
 def test_abort_is_refused_by_the_machine_too() -> None:
     ended = at("sync", status=Status.BACK)
-    refused(ask(Verb.ABORT, ended), "going back is not safe at step sync")
+    for hold in (None, BY_HOLD):
+        refused(ask(Verb.ABORT, ended, hold), "going back is not safe at step sync", hold)
 
 
 # -- hold and resume --------------------------------------------------------------------------------

@@ -530,6 +530,7 @@ def test_a_sync_takes_another_rate_while_it_runs() -> None:
         (old, old, [Side.SOURCE, Side.TARGET]),
         (new, old, [Side.TARGET]),
         (old, new, [Side.SOURCE]),
+        ("somebody's own", old, [Side.TARGET]),
     ):
         told = f"{look.describe(res(volume=BEHIND))}; its rate is to be 7 MB a second"
         assert judge(at("sync"), *views(source, target), slower) == Verdict(
@@ -583,6 +584,10 @@ def test_a_sync_is_paused_and_goes_on() -> None:
         *slowest,
     ]
     assert sent(ORDER, *views(paused, paused_here=True)) == resume, "until it is seen to go on"
+    beside_it = [
+        each for side, each in acts(at("sync"), *views(paused, paused_here=True)) if side is Side.TARGET
+    ]
+    assert beside_it == [*files.write(path, going), *rates], "whatever the source lacks"
     assert sent(ORDER, *views(paused)) == [*files.write(path, going), *rates]
     by_hand = judge(at("sync"), *views(going, paused_here=True))
     assert (by_hand.mark, by_hand.at_rest) == (Mark.WAIT, False)
@@ -843,6 +848,20 @@ def test_nothing_of_the_source_goes_before_the_target_is_seen_running(name: str)
     assert judge(at(name), both, RUNS_T) == Verdict(Mark.WRONG, said, two_runners=True)
     assert judge(at(name), has(left, PAUSED), RUNS_T) == wrong("web1 is paused on xen1 as well")
     assert mark(at(name), empty("xen1"), has(T, None)) is Mark.DONE
+
+
+def test_each_thing_that_could_start_the_domain_goes() -> None:
+    bare, path = empty("xen1"), f"/etc/drbd.d/xr-{ORDER.domain}.res"
+    configs = bare.get(files.CONFIG_FILES)
+    for left in (
+        changed(bare, files.LINKS, {ORDER.disks[1].link: "/dev/vg/web1-data"}),
+        changed(bare, files.CONFIG_FILES, replace(configs, configs=frozenset({ORDER.config_path}))),
+        changed(bare, files.CONFIG_FILES, replace(configs, autostart=frozenset({ORDER.auto_path}))),
+        changed(bare, files.RESOURCE_FILES, {path: 9}),
+        changed(bare, files.UNFINISHED, {f"{path}.xr-new": 9}),
+    ):
+        assert mark(at("source-links-removed"), left, RUNS_T) is Mark.READY
+    assert mark(at("source-links-removed"), bare, RUNS_T) is Mark.DONE
 
 
 def test_which_volumes_go() -> None:
@@ -1131,6 +1150,9 @@ def test_new_volumes() -> None:
     bare = empty("xen2")
     assert new("new-volumes").mark is Mark.DONE
     assert new("new-volumes", view=bare).mark is Mark.READY
+    two = replace(NEW, disks=(*NEW.disks, replace(NEW.disks[0], volume="web1-data")))
+    (created,) = acts(at("new-volumes"), empty("xen1"), MADE, two)
+    assert "web1-data" in created[1].argv, "what is there is not made again"
     assert (
         "never reused"
         in new("new-volumes", view=changed(bare, lvm.VOLUMES, (volume("web1-root", group="fast"),))).why

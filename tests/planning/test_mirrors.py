@@ -52,7 +52,8 @@ def test_a_mirror_is_a_move_back_that_stands_by() -> None:
 
 def test_only_a_domain_that_has_come_from_somewhere_has_one() -> None:
     assert one(replace(kept(), came_from={})).kind is ItemKind.IN_PLACE
-    assert one(kept(running("xen1"))).kind is ItemKind.MOVE
+    moves = one(kept(running("xen1")))
+    assert (moves.kind, moves.notes) == (ItemKind.MOVE, ())
 
 
 def went_back(times: int = 1, ago: float = 10, **changes: Any) -> tuple[Past, ...]:
@@ -193,6 +194,8 @@ def test_a_mirror_with_a_host_that_was_dropped_or_changed_ends() -> None:
             assert mirrors.unwanted(made, changed) == f"{commit} drops or changes {host}"
         same = HOSTS | {host: replace(HOSTS[host], sync_mb_s=0, reserve_memory_mb=9)}
         assert mirrors.unwanted(made, replace(desired(keep_mirror=True), hosts=same)) == ""
+    none = replace(desired(keep_mirror=True), hosts={})
+    assert mirrors.unwanted(made, none) == f"{commit} drops or changes xen2 and xen1"
 
 
 def test_what_is_wrong_with_a_domain_is_told_though_it_has_a_mirror() -> None:
