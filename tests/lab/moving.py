@@ -42,7 +42,9 @@ def start_with(lab: Lab, memory_mb: int) -> None:
     """Start web1 on xen1 anew, with so much memory."""
     source = lab.hosts["xen1"]
     source.run(["sed", "-i", f"s/^memory = .*/memory = {memory_mb}/", "/etc/xen/web1.cfg"])
-    source.run("xl destroy web1 && xl create -q /etc/xen/web1.cfg", timeout_s=300)
+    source.run(
+        "xl list web1 >/dev/null 2>&1 && xl destroy web1; xl create -q /etc/xen/web1.cfg", timeout_s=300
+    )
     lab.observer.wait_for_heartbeats(count=5, side="xen1", timeout_s=120)
     lab.observer.clear()
 

@@ -114,16 +114,16 @@ def sent_bytes(lab: Lab) -> int:
 def grow(lab: Lab, disk: str) -> None:
     """The second disk gets that size, in MiB, and so many of its hundredths something to be sent.
 
-    What is added has never been written to: the lab's disks begin as zeros.
+    The guest is ended before: where it puts its blocks follows from the size.
     """
     size, full = (int(word) for word in disk.split(":"))
     source = lab.hosts["xen1"]
-    now = int(source.run(["blockdev", "--getsize64", DATA])) >> 20
+    source.run(["xl", "destroy", "web1"], timeout_s=120)
     source.run(["lvextend", "-qq", "-y", "-L", f"{size}m", DATA])
-    count = size * full // 100 - now
-    if count > 0:
-        fill = f"dd if=/dev/urandom of={DATA} bs=1M seek={now} count={count} oflag=direct status=none"
-        source.run(fill, timeout_s=600)
+    source.run(["blkdiscard", "-z", DATA], timeout_s=600)
+    count = size * full // 100
+    fill = f"dd if=/dev/urandom of={DATA} bs=1M count={count} oflag=direct status=none"
+    source.run(fill, timeout_s=600)
 
 
 def prepare(lab: Lab, memory_mb: int, disk: str) -> None:
@@ -148,7 +148,8 @@ def move(lab: Lab, way: str, memory_mb: int, disk: str = "") -> Taken:
     pairs = itertools.pairwise(beat.arrived_s for beat in beats)
     silences = [after - before for before, after in pairs if after - before > SILENCE_S]
     assert repeated(beats) == [], "a heartbeat number was heard twice"
-    assert lab.observer.verify().problems == []
+    problems = lab.observer.verify().problems
+    assert problems == [], problems
     return Taken(
         way,
         memory_mb,
