@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.command import Command
-from reconciler.model.facts import DiskState, DomainState
+from reconciler.model.facts import DiskState, DomainState, View
 from reconciler.model.move import Order, Phase, Progress, Side
 from reconciler.moves import guards, look, pivot
 from reconciler.moves.attach import ATTACH_SUSPEND
@@ -225,6 +225,7 @@ class SourceLeftovers(Step):
 
     name = "back-source-leftovers"
     phase = Phase.BACK
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         asked = (
@@ -237,30 +238,37 @@ class SourceLeftovers(Step):
         )
         return {Side.SOURCE: (*asked, dm.TABLES if order.pivots else text_of(order))}
 
-    def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
+    def _commands(self, order: Order, views: Views, *, again: bool = False) -> tuple[Command, ...]:
+        """What is to be done; `again`: what makes it last as well, though nothing else is left to be done."""
         view = views.source
         commands: list[Command] = []
         folder = look.images_folder(order) + "/"
         if any(path.startswith(folder) for path in view.get(files.IMAGES)):
             commands += remove_images(order)
+        drop = unfinished(order, view)
         if look.resource(view, order) is None:
-            if order.pivots:
-                commands += pivot.remove_lower(order, view)
-            for disk in order.disks:
-                found = look.volume(view, disk.source_group, disk.metadata)
-                if found is not None and any(
-                    tag.startswith(f"xr.move.{order.domain}-") for tag in found.tags
-                ):
-                    commands.append(lvm.remove(disk.source_group, disk.metadata))
-            if any(command.argv[0] == "lvremove" for command in commands):
+            commands += pivot.remove_lower(order, view) if order.pivots else ()
+            metadata = self._metadata(order, view)
+            commands += metadata
+            if metadata or again:
                 commands += lvm.flush(*(disk.source_group for disk in order.disks))
             if resource_path(order) in view.get(files.RESOURCE_FILES):
-                commands += [files.remove(resource_path(order)), files.sync_folder(drbd.FOLDER)]
+                drop = (resource_path(order), *drop)
         elif not order.pivots:
             commands += lift_pause(order, view)
-        if drop := unfinished(order, view):
+        if drop:
             commands.append(files.remove(*drop))
+        if drop or again:
+            commands.append(files.sync_folder(drbd.FOLDER))
         return tuple(commands)
+
+    def _metadata(self, order: Order, view: View) -> list[Command]:
+        commands = []
+        for disk in order.disks:
+            found = look.volume(view, disk.source_group, disk.metadata)
+            if found is not None and any(tag.startswith(f"xr.move.{order.domain}-") for tag in found.tags):
+                commands.append(lvm.remove(disk.source_group, disk.metadata))
+        return commands
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.domain(views.source, order)
@@ -271,7 +279,7 @@ class SourceLeftovers(Step):
         return READY if self._commands(order, views) else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.SOURCE, self._commands(order, views)),)
+        return (Action(Side.SOURCE, self._commands(order, views, again=progress.unsure)),)
 
 
 class SourceStill(Step):

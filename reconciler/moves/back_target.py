@@ -79,6 +79,7 @@ class TargetCleaned(Step):
 
     name = "back-target-cleaned"
     phase = Phase.BACK
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         asked = (
@@ -124,9 +125,7 @@ class TargetCleaned(Step):
                     commands.append(lvm.other_tag(disk.target_group, name, order.tag, order.kept_tag))
                 else:
                     commands.append(lvm.remove(disk.target_group, name))
-        changed = any(command.argv[0].startswith("lv") for command in commands)
-        flush = lvm.flush(*(disk.target_group for disk in order.disks)) if changed else ()
-        return (*commands, *flush)
+        return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         seen = look.copy(views.target, order)
@@ -137,4 +136,9 @@ class TargetCleaned(Step):
         return READY if self._commands(order, progress, views) else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, (files.SETTLE, *self._commands(order, progress, views))),)
+        commands = list(self._commands(order, progress, views))
+        if progress.unsure:
+            commands.append(files.sync_folder("/etc/xen"))
+        if progress.unsure or any(command.argv[0].startswith("lv") for command in commands):
+            commands += lvm.flush(*(disk.target_group for disk in order.disks))
+        return (Action(Side.TARGET, (files.SETTLE, *commands)),)

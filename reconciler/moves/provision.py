@@ -241,26 +241,32 @@ class NewUntagged(Step):
 
     name = "new-untagged"
     phase = Phase.PROVISION
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.TARGET: (lvm.VOLUMES, files.UNFINISHED)}
 
-    def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
-        commands: list[Command] = []
-        if drop := unfinished(order, views.target):
-            commands += [files.remove(*drop), files.sync_folder("/etc/xen")]
+    def _tags(self, order: Order, views: Views) -> list[Command]:
+        commands = []
         for disk in order.disks:
             found = look.volume(views.target, disk.target_group, disk.volume)
             for tag in (order.tag, POPULATED):
                 if found is not None and tag in found.tags:
                     commands.append(lvm.drop_tag(disk.target_group, disk.volume, tag))
-        return tuple(commands)
+        return commands
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        return READY if self._commands(order, views) else DONE
+        return READY if self._tags(order, views) or unfinished(order, views.target) else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, self._commands(order, views)),)
+        tags, drop = self._tags(order, views), unfinished(order, views.target)
+        commands = [files.remove(*drop)] if drop else []
+        if drop or progress.unsure:
+            commands.append(files.sync_folder("/etc/xen"))
+        commands += tags
+        if tags or progress.unsure:
+            commands += lvm.flush(*(disk.target_group for disk in order.disks))
+        return (Action(Side.TARGET, tuple(commands)),)
 
 
 class NothingLeft(Step):
@@ -268,6 +274,7 @@ class NothingLeft(Step):
 
     name = "back-provision-removed"
     phase = Phase.BACK
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         text = files.text_of(order.config_path)
@@ -283,7 +290,10 @@ class NothingLeft(Step):
         mine = entry and NewAutostart.name in progress.tried
         return mine and not look.same_boot(views.target, order, Side.TARGET)
 
-    def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
+    def _commands(
+        self, order: Order, progress: Progress, views: Views, *, again: bool = False
+    ) -> tuple[Command, ...]:
+        """What is to be done; `again`: what makes it last as well, though nothing else is left to be done."""
         commands: list[Command] = []
         view = views.target
         if CreatePaused.name in progress.tried and look.domain(view, order) is not None:
@@ -310,10 +320,11 @@ class NothingLeft(Step):
         links += unfinished(order, view)
         if links:
             commands.append(files.remove(*links))
-        if links or ours:  # what could start the domain stays gone before any volume goes
+        if links or ours or again:  # what could start the domain stays gone before any volume goes
             commands.append(files.sync_folder("/etc/xen"))
         commands += [lvm.remove(disk.target_group, disk.volume) for disk in ours]
-        commands += lvm.flush(*(disk.target_group for disk in ours))
+        if ours or again:
+            commands += lvm.flush(*(disk.target_group for disk in order.disks))
         return tuple(commands)
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
@@ -331,7 +342,7 @@ class NothingLeft(Step):
         return READY if self._commands(order, progress, views) else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, (*self._commands(order, progress, views),)),)
+        return (Action(Side.TARGET, self._commands(order, progress, views, again=progress.unsure)),)
 
 
 STEPS: tuple[Step, ...] = (

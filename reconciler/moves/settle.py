@@ -235,13 +235,14 @@ class TargetLeftovers(Step):
 
     name = "target-leftovers"
     phase = Phase.SETTLE
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         tables = (dm.TABLES,) if order.streams else ()
         asked = (lvm.VOLUMES, files.RESOURCE_FILES, files.UNFINISHED, drbd.RESOURCES)
         return {Side.TARGET: (*asked, *tables)}
 
-    def _commands(self, order: Order, views: Views) -> tuple[Command, ...]:
+    def _volumes(self, order: Order, views: Views) -> tuple[Command, ...]:
         lower = remove_lower(order, views.target) if order.streams else ()
         commands: list[Command] = [files.SETTLE, *lower] if lower else []
         for disk in order.disks:
@@ -251,22 +252,28 @@ class TargetLeftovers(Step):
             data = look.volume(views.target, group, disk.volume)
             if data is not None and order.tag in data.tags:
                 commands.append(lvm.drop_tag(group, disk.volume, order.tag))
-        if commands:
-            commands += lvm.flush(*(disk.target_group for disk in order.disks))
-        drop = unfinished(order, views.target)
-        if resource_path(order) in views.target.get(files.RESOURCE_FILES):
-            drop = (resource_path(order), *drop)
-        if drop:
-            commands += [files.remove(*drop), files.sync_folder(drbd.FOLDER)]
         return tuple(commands)
+
+    def _files(self, order: Order, views: Views) -> tuple[str, ...]:
+        drop = unfinished(order, views.target)
+        there = resource_path(order) in views.target.get(files.RESOURCE_FILES)
+        return (resource_path(order), *drop) if there else drop
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         if look.resource(views.target, order) is not None:
             return wrong(f"{order.target.name}: DRBD still holds the volumes of {order.domain}")
-        return READY if self._commands(order, views) else DONE
+        return READY if self._volumes(order, views) or self._files(order, views) else DONE
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, self._commands(order, views)),)
+        volumes, drop = self._volumes(order, views), self._files(order, views)
+        commands = list(volumes)
+        if volumes or progress.unsure:
+            commands += lvm.flush(*(disk.target_group for disk in order.disks))
+        if drop:
+            commands.append(files.remove(*drop))
+        if drop or progress.unsure:
+            commands.append(files.sync_folder(drbd.FOLDER))
+        return (Action(Side.TARGET, tuple(commands)),)
 
 
 _RUNS: tuple[Step, ...] = (TargetRuns("target-runs"), TargetAutostart(), TargetRuns("target-runs-on"))

@@ -278,7 +278,7 @@ def test_a_target_that_ran_turns_the_journey_forward_again() -> None:
 
 def test_what_must_last_is_done_only_once_all_commands_have_ended_well() -> None:
     ran = [("xen2", Command(("mv",)), Answer(0, "", "")), ("xen2", Command(("sync",)), NoAnswer("lost"))]
-    for name, unsure in (("target-autostart", machine.Act), ("target-leftovers", machine.End)):
+    for name, unsure in (("target-autostart", machine.Act), ("source-drbd-down", machine.GoOn)):
         tried = machine.after(replace(at(name, attempts=1), unsure=True), ran)
         assert isinstance(machine.decide(ORDER, tried, DONE, NOW), unsure)
         well = machine.after(tried, ran[:1])

@@ -1130,6 +1130,27 @@ def test_the_target_keeps_nothing_of_this_move_and_all_else() -> None:
     )
 
 
+def test_what_was_removed_stays_so_after_a_loss_of_power() -> None:
+    """A command that has done its work and says it failed ends the script before what makes it last."""
+    clean_t = held_volumes(has(T, dom()), tags=frozenset(), meta=False)
+    of_config = files.text_of(ORDER.config_path)
+    gone_t = changed(changed(empty("xen2"), of_config, None), files.text_of(NEW.config_path), None)
+    sync, sync_xen = files.sync_folder(drbd.FOLDER), files.sync_folder("/etc/xen")
+    for step_name, progress, order, source, target, expected in (
+        ("target-leftovers", at, ORDER, S, clean_t, [*lvm.flush("fast"), sync]),
+        ("back-source-leftovers", back, ORDER, has(S, dom()), T, [*lvm.flush("vg"), sync]),
+        ("back-target-cleaned", back, ORDER, S, gone_t, [files.SETTLE, sync_xen, *lvm.flush("fast")]),
+        ("new-untagged", at, NEW, empty("xen1"), empty("xen2"), [sync_xen, *lvm.flush("fast")]),
+        ("back-provision-removed", back, NEW, empty("xen1"), gone_t, [sync_xen, *lvm.flush("fast")]),
+    ):
+        found = step(step_name, order, progress(step_name).direction)
+        assert found.lasting
+        assert judge(progress(step_name), source, target, order) == DONE, step_name
+        unsure = replace(progress(step_name, step_name), unsure=True)
+        (action,) = found.act(order, unsure, Views({Side.SOURCE: source, Side.TARGET: target}))
+        assert list(action.commands) == expected, step_name
+
+
 # -- a new domain -----------------------------------------------------------------------------------
 
 NEW = provision()

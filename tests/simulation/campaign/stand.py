@@ -224,7 +224,8 @@ class Stand:
         hosts = self.world.hosts.values()
         late = any(until > self.world.now_s for until in self.deaf.values())
         cut = any(link.cut for link in self.world.links.values())
-        return all(host.up for host in hosts) and not (late or cut or self.full or self.world.jobs)
+        wounds = late or cut or self.full or self.world.jobs or self.unpause_fails
+        return all(host.up for host in hosts) and not wounds
 
 
 def kept_of(nodes: Mapping[str, Node]) -> dict[str, Node]:
