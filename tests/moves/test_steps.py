@@ -1257,6 +1257,9 @@ def test_a_new_domain_that_is_given_up() -> None:
     ]
     nothing = changed(empty("xen2"), NEW_TEXT, None)
     assert going(nothing).mark is Mark.DONE
+    link_only = changed(nothing, files.LINKS, {NEW_LINK: "/dev/fast/web1-root"})
+    assert going(link_only).mark is Mark.DONE, "not this order's"
+    assert going(link_only, "new-links").mark is Mark.READY
     full = changed(nothing, files.UNFINISHED, {f"{NEW.config_path}.xr-new": 0})
     removed = acts(back("back-provision-removed"), empty("xen1"), full, NEW)
     assert removed[0][1] == files.remove(f"{NEW.config_path}.xr-new")

@@ -127,6 +127,26 @@ def test_moves_do_not_wait_for_mirrors() -> None:
     assert kinds(1, progress(), standby=False) == [ItemKind.CARRY_ON, ItemKind.LATER, ItemKind.LATER]
 
 
+def test_mirrors_take_turns_with_each_other_and_with_moves_that_begin() -> None:
+    """web1 and web2 are in place on xen1; both have come from xen2."""
+    both = tuple(Domain(name, "xen1", policy=KEPT.policy) for name in ("web1", "web2"))
+
+    def kinds(max_moves: int, *wanted: Domain) -> list[ItemKind]:
+        desired = replace(two().desired, domains={domain.name: domain for domain in wanted})
+        came_from = {"web1": "xen2", "web2": "xen2"}
+        given = replace(two(), desired=desired, came_from=came_from, limits=Limits(max_moves=max_moves))
+        found = [item for item in plan(given).items if item.domain in desired.domains]
+        late = [item for item in found if item.kind is ItemKind.IN_PLACE]
+        assert all(f"waits for its turn: {max_moves} at a time" in item.notes[-1] for item in late)
+        return [item.kind for item in found]
+
+    assert kinds(1, *both) == [ItemKind.MIRROR, ItemKind.IN_PLACE]
+    assert kinds(2, *both) == [ItemKind.MIRROR, ItemKind.MIRROR]
+    moves = Domain("web2", "xen2")
+    assert kinds(1, both[0], moves) == [ItemKind.IN_PLACE, ItemKind.MOVE]
+    assert kinds(2, both[0], moves) == [ItemKind.MIRROR, ItemKind.MOVE]
+
+
 @pytest.mark.parametrize(("step", "kind"), [("sync", ItemKind.IN_PLACE), ("cutover-ready", ItemKind.MIRROR)])
 def test_one_mirror_comes_about_after_the_other(step: str, kind: ItemKind) -> None:
     """One that is in step keeps nobody waiting."""

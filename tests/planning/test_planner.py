@@ -257,6 +257,12 @@ def two() -> Situation:
     return situation(both, wanted=(Domain("web1", "xen2"), Domain("web2", "xen2")))
 
 
+def test_a_window_is_said_in_the_plan() -> None:
+    policy = Policy(cutover_window="22:00-04:00")
+    item = one(situation(running(), wanted=(Domain("web1", "xen2", policy=policy),)))
+    assert item.notes[-1] == "changes hosts between 22:00 and 04:00 UTC"
+
+
 def test_turns_are_taken() -> None:
     given = two()
     assert [item.kind for item in plan(given).items] == [ItemKind.MOVE, ItemKind.LATER]

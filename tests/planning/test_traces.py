@@ -66,6 +66,7 @@ def test_a_lost_move_is_named_wherever_the_domain_is(query: Query[Any], fact: An
         refused(other, wanted=NEW),  # and would be created
         refused(running("xen3"), other),  # it would be moved
     ):
+        assert item_why.startswith("web1 is ")
         assert f"xen1 has {said}" in item_why
         assert "held.md#journal-lost" in item_why
 
