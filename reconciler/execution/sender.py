@@ -85,12 +85,16 @@ RECEIVER = "echo $$; exec xl migrate-receive"
 ALONE = "unshare --mount --propagation slave"
 """What is mounted then is seen by this receiver and what it starts, and goes with them."""
 PREPARED = f"""\
-[ -f {SCRIPT} ] && own=$(mktemp) && printf %s "$1" >"$own" && chmod 755 "$own" &&
-    mount --bind "$own" {SCRIPT} && mount -o remount,bind,exec {SCRIPT}
+if [ -f {SCRIPT} ] && own=$(mktemp) && printf %s "$1" >"$own" && chmod 755 "$own" &&
+    mount --bind "$own" {SCRIPT}
+then
+    mount -o remount,bind,exec {SCRIPT}
+    [ -x {SCRIPT} ] || umount {SCRIPT}
+fi
 rm -f "${{own:-}}"
 {RECEIVER}
 """
-"""Where the script cannot be mounted over Xen's, Xen's own is run."""
+"""Where the script cannot be mounted over Xen's, or not be run there, Xen's own is run."""
 RECEIVE = f"""\
 {{ if {ALONE} true 2>/dev/null; then {ALONE} sh -c "$2" receiver "$3"; else sh -c '{RECEIVER}'; fi; }} | {{
     read -r receiver && read -r banner && echo "$banner"
