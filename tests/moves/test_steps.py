@@ -1259,7 +1259,10 @@ def test_a_new_domain_that_is_given_up() -> None:
     assert going(nothing).mark is Mark.DONE
     link_only = changed(nothing, files.LINKS, {NEW_LINK: "/dev/fast/web1-root"})
     assert going(link_only).mark is Mark.DONE, "not this order's"
-    assert going(link_only, "new-links").mark is Mark.READY
+    given_up = acts(back("back-provision-removed", "new-links"), empty("xen1"), link_only, NEW)
+    assert [command for _, command in given_up] == [files.remove(NEW_LINK), files.sync_folder("/etc/xen")]
+    of_another = changed(link_only, lvm.VOLUMES, (volume("web1-root", 512, 10, "fast"),))
+    assert going(of_another, "new-links").mark is Mark.DONE, "it may be that one's"
     full = changed(nothing, files.UNFINISHED, {f"{NEW.config_path}.xr-new": 0})
     removed = acts(back("back-provision-removed"), empty("xen1"), full, NEW)
     assert removed[0][1] == files.remove(f"{NEW.config_path}.xr-new")
