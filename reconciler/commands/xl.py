@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -250,18 +251,23 @@ def migrate(
     timeout_s: float,
     then: Sequence[Then],
     *,
+    disks: Sequence[str] = (),
     transport: Transport = Transport.SSH,
 ) -> Command:
     """Send the memory of the running domain, suspend it for the rest, and leave it paused on both hosts.
 
     `then` is run here once all is sent; if it all ends well that is answered for, though the copy's disks are
-    still to be opened. `execution/sender.py` says how, `execution/carrier.py` what is otherwise when it
-    does not go by ssh. If it fails before all is sent, xl resumes the guest here by itself (lab).
+    still to be opened: those of these paths without Xen's script. `execution/sender.py` says how,
+    `execution/carrier.py` what is otherwise when it does not go by ssh. If it fails before all is sent, xl
+    resumes the guest here by itself (lab).
     """
     told = json.dumps([[command.argv, command.stdin, expected] for command, expected in then])
     argv = ("python3", "-I", "-", domain, f"{user}@{address}")
     program = _SENDER.replace('CARRIER = ""\n', f"CARRIER = {_CARRIERS[transport]!r}\n", 1)
     program = program.replace('THEN = "[]"\n', f"THEN = {told!r}\n", 1)
+    if disks:
+        proven = "|".join(shlex.quote(f"add {path}") for path in disks)
+        program = program.replace("DISKS = \"''\"\n", f"DISKS = {proven!r}\n", 1)
     return Command(argv, stdin=program, timeout_s=timeout_s, unit="migrate", early=True)
 
 

@@ -45,7 +45,8 @@ class Executor:
         """Take a journey as far as it goes without waiting.
 
         Returns where it is then and in how many seconds to call again; 0.0 once it has ended.
-        `stop` is asked between steps: a step that has begun is always seen through.
+        `stop` is asked between steps: a step that has begun is always seen through, but for the pause behind
+        a command that has set the domain going again.
         """
         seen = Seen(self._clock, Knowing(self._runner, self._journal, order.domain))
         progress = machine.recovered(progress)
@@ -135,7 +136,7 @@ class Executor:
             paused = machine.hold_rewound(progress, refusal, now)
         elif (why := machine.still_busy(ran)) is not None:
             paused = machine.busy(order, replace(progress, busy_since=busy_since), why, now)
-        elif step.freeze_ends and progress.answered:
+        elif machine.resumed(step, progress, ran):
             return progress, machine.RESUME_S
         else:
             self._look_ahead(order, progress, step, seen)

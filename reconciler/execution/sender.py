@@ -66,42 +66,53 @@ CARRIER = ""
 THEN = "[]"
 """JSON: for each command its argv, its input, and what it must say, null if that does not matter; filled in
 by `xl.migrate`."""
-BLOCK = """\
+DISKS = "''"
+"""A pattern of the shell's: the paths of the disks that have been proven; filled in by `xl.migrate`."""
+SCRIPT = "/etc/xen/scripts/block"
+BLOCK = f"""\
 #!/bin/sh
-# In place of Xen's own script while a domain's disks are opened that have been proven.
+# In place of Xen's own script while a domain is received, for disks that have been proven. All else is Xen's.
+[ "$1" = works ] && exit 0
 path=$(xenstore-read "$XENBUS_PATH/params")
-if [ "$1" = add ] && [ -b "$path" ] && device=$(readlink -f "$path") && number=$(stat -c %t:%T "$device")
-then
-    exec xenstore-write "$XENBUS_PATH/physical-device" "$number" \\
-        "$XENBUS_PATH/physical-device-path" "$device" "$XENBUS_PATH/hotplug-status" connected
+case "$1 $path" in @DISKS@) proven=1 ;; *) proven= ;; esac
+if [ "$proven" ] && [ -b "$path" ] && device=$(readlink -f "$path") && number=$(stat -c %t:%T "$device"); then
+    while read -r mounted rest; do [ "$mounted" -ef "$device" ] && proven=; done </proc/mounts
+    [ "$proven" ] && xenstore-write "$XENBUS_PATH/physical-device" "$number" \\
+        "$XENBUS_PATH/physical-device-path" "$device" "$XENBUS_PATH/hotplug-status" connected && exit 0
 fi
-exec nsenter --mount=/proc/1/ns/mnt "$0" "$@"
+exec nsenter --mount=/proc/1/ns/mnt {SCRIPT} "$@"
 """
 """What tells blkback which device to open, in five processes. Xen's own starts some forty, and some more for
-every disk that any domain of the host has open: it asks of each whether it is the same. That was asked
-before, and is asked again before the copy runs."""
-SCRIPT = "/etc/xen/scripts/block"
+every disk that any domain of the host has open: it asks of each whether it is the same. `look.in_use` asked
+that before, and does so again before the copy runs."""
 RECEIVER = "echo $$; exec xl migrate-receive"
 ALONE = "unshare --mount --propagation slave"
-"""What is mounted then is seen by this receiver and what it starts, and goes with them."""
+"""What is mounted then is seen by this receiver and what it starts. It leaves a process behind that lives as
+long as the guest; where a mount of the host's is not shared, it would keep that one from being unmounted."""
+UNSHARED = "grep -v ' shared:' /proc/self/mountinfo | grep -qv '^[0-9]* [0-9]* 0:'"
+"""Whether a mount of a disk is not shared."""
 PREPARED = f"""\
 if [ -f {SCRIPT} ] && own=$(mktemp) && printf %s "$1" >"$own" && chmod 755 "$own" &&
     mount --bind "$own" {SCRIPT}
 then
     mount -o remount,bind,exec {SCRIPT}
-    [ -x {SCRIPT} ] || umount {SCRIPT}
+    {{ {SCRIPT} works && nsenter --mount=/proc/1/ns/mnt true; }} >/dev/null || umount {SCRIPT}
 fi
 rm -f "${{own:-}}"
 {RECEIVER}
 """
 """Where the script cannot be mounted over Xen's, or not be run there, Xen's own is run."""
 RECEIVE = f"""\
-{{ if {ALONE} true 2>/dev/null; then {ALONE} sh -c "$2" receiver "$3"; else sh -c '{RECEIVER}'; fi; }} | {{
+if {UNSHARED} || ! {ALONE} true 2>/dev/null; then alone=; else alone=1; fi
+{{ if [ "$alone" ]; then {ALONE} sh -c "$2" receiver "$3"; else sh -c '{RECEIVER}'; fi; }} | {{
     read -r receiver && read -r banner && echo "$banner"
+    [ -z "$alone" ] || exec 3<"/proc/$receiver/ns/mnt"
     [ "$(head -c {len(READY)})" = '{READY}' ] || {{ kill -9 "$receiver" 2>/dev/null; exit 1; }}
     kill -9 "$receiver" && xl rename "$1--incoming" "$1" && echo named
+    [ -z "$alone" ] || nsenter --mount=/proc/self/fd/3 umount {SCRIPT} </dev/null >/dev/null 2>&1 &
 }}
 """
+"""Once the disks are open the script is Xen's for whoever starts the guest anew."""
 MEMORY = 9
 """The descriptor on which the shell that `tunnel` is for has what xl sends."""
 
@@ -112,7 +123,8 @@ def tunnel(domain: str, destination: str, said: int, answers: int) -> str:
     First goes the number of xl's child. A shell takes descriptors of one digit only; a process that has just
     begun has no others.
     """
-    receive = shlex.join(["sh", "-c", RECEIVE, "receive", domain, PREPARED, BLOCK])
+    script = BLOCK.replace("@DISKS@", DISKS)
+    receive = shlex.join(["sh", "-c", RECEIVE, "receive", domain, PREPARED, script])
     carry = f"python3 -I -c {shlex.quote(CARRIER)}" if CARRIER else SSH
     sent = f"{carry} {shlex.quote(destination)} {shlex.quote(receive)}"
     over = OVER.decode().rstrip()

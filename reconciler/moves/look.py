@@ -152,19 +152,20 @@ def on_volumes(view: View, order: Order, side: Side, seen: DomainSeen) -> bool:
 
 
 def in_use(view: View, order: Order, side: Side, seen: DomainSeen | None) -> str:
-    """The volume of the domain's that another one of this host has open as well; empty when there is none.
+    """The volume of the domain's that another one of the host has open, or may have; empty if there is none.
 
-    `xl` asks this, too, when it opens a disk, but not where `execution/sender.py` opens them for it.
+    `xl` asks this, too, when it opens a disk, but not where `execution/sender.py` opens them for it. A
+    backend that is closing may have the device open still.
     """
     numbers = view.get(dm.NUMBERS)
-    paths = {numbers.get(disk.mapped(side)): disk.backing(side) for disk in order.disks}
     names = {other.domid: other.name for other in view.get(xl.DOMAINS)}
-    for vbd in view.get(xl.VBDS):
-        if seen is not None and vbd.domid == seen.domid:
-            continue
-        path = paths.get(vbd.major_minor) if vbd.opened and vbd.major_minor else None
-        if path:
-            return f"{view.host}: domain {names.get(vbd.domid, vbd.domid)} has {path} open"
+    for disk in order.disks:
+        number, path = numbers.get(disk.mapped(side)), disk.backing(side)
+        if number is None:
+            return f"{view.host}: whether somebody has {path} open is not known: it is not active"
+        for vbd in view.get(xl.VBDS):
+            if vbd.major_minor == number and (seen is None or vbd.domid != seen.domid):
+                return f"{view.host}: domain {names.get(vbd.domid, vbd.domid)} has {path} open"
     return ""
 
 

@@ -26,8 +26,9 @@ MIRROR_PATIENCE_S = 600.0
 """The domain runs all the while, and a sync given up is lost: no hurry there."""
 HOLD_RETRY_S = 60.0
 RESUME_S = 2.0
-"""Nothing is asked of hosts so long after a domain was set going again: it has its disks and network to
-connect, which takes processor time of both the guest and its host (lab, one processor: 1.4 s)."""
+"""A journey asks nothing of its hosts for so long after a domain was set going again, unless the daemon has
+something else to do: the guest connects its disks and network, which takes processor time of both the guest
+and its host (lab, one processor: 1.4 s)."""
 WINDOW_POLL_S = 60.0
 _HEAL = frozenset({Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY, Reason.REWOUND})
 """Held for these, a journey goes on as soon as the hosts answer again: the trouble is over then."""
@@ -346,6 +347,12 @@ def after(progress: Progress, ran: list[tuple[str, Command, Outcome]]) -> Progre
         if not (isinstance(outcome, Answer) and outcome.exit == 0):
             return replace(progress, detail=tell(host, command, outcome))
     return progress
+
+
+def resumed(step: Step, progress: Progress, ran: list[tuple[str, Command, Outcome]]) -> bool:
+    """Whether these commands have just set the domain going again, and said so."""
+    unpaused = any(command.argv[:2] == ("xl", "unpause") for _, command, _ in ran)
+    return step.freeze_ends and progress.answered and unpaused
 
 
 def stale(ran: list[tuple[str, Command, Outcome]]) -> str | None:

@@ -203,9 +203,14 @@ class Live(Stream):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         target, limit_s = order.target, self.deadline_s(order)
-        then, transport = at_rest(order), order.policy.transport
         send = xl.migrate(
-            order.domain, target.user, target.replication_address, limit_s, then, transport=transport
+            order.domain,
+            target.user,
+            target.replication_address,
+            limit_s,
+            at_rest(order),
+            disks=[disk.link for disk in order.disks],
+            transport=order.policy.transport,
         )
         return (Action(Side.SOURCE, (send,)),)
 

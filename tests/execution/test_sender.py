@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -268,21 +271,29 @@ def test_names_are_words_whatever_they_hold(tmp_path: Path) -> None:
     assert not Path("/x").exists()
 
 
-DISK = next(path for path in Path("/dev").iterdir() if path.is_block_device() and not path.is_symlink())
+def block_devices() -> tuple[Path, Path]:
+    """One that is not mounted, and one that is."""
+    named = (Path(line.split()[0]) for line in Path("/proc/mounts").read_text().splitlines())
+    mounted = [path.resolve() for path in named if path.is_block_device()]
+    every = (path for path in Path("/dev").iterdir() if path.is_block_device() and not path.is_symlink())
+    free = [path for path in every if all(path.stat().st_rdev != other.stat().st_rdev for other in mounted)]
+    assert free and mounted, "this machine has a disk that is mounted, and another one"
+    return free[0], mounted[0]
 
 
-def opened(folder: Path, disk: Path, *words: str) -> tuple[str, str]:
+def opened(folder: Path, disk: Path, *words: str, proven: Path | None = None) -> tuple[str, str]:
     """What the script in place of Xen's said to xenstore, and what it left to Xen's."""
     fakes = {
         "xenstore-read": f'[ "$1" = /backend/params ] && echo "{disk}"',
-        "xenstore-write": f'echo "$@" >{folder}/stored',
+        "xenstore-write": f'[ -e {folder}/fails ] && exit 1; echo "$@" >{folder}/stored',
         "nsenter": f'echo "$@" >{folder}/left',
     }
     for name, text in fakes.items():
         (folder / name).write_text(f"#!/bin/sh\n{text}\n")
         (folder / name).chmod(0o755)
-    script = folder / "block"
-    script.write_text(sender.BLOCK)
+    script, program = folder / "block", xl.migrate("a", "b", "c", 1, (), disks=[str(proven or disk)]).stdin
+    (pattern,) = re.findall("^DISKS = (.*)$", program, re.MULTILINE)
+    script.write_text(sender.BLOCK.replace("@DISKS@", ast.literal_eval(pattern)))
     env = {"PATH": f"{folder}:{os.environ['PATH']}", "XENBUS_PATH": "/backend"}
     subprocess.run(["sh", script, *words], env=env, check=True)
     said = ((folder / name) for name in ("stored", "left"))
@@ -291,35 +302,82 @@ def opened(folder: Path, disk: Path, *words: str) -> tuple[str, str]:
 
 
 def test_the_receivers_own_script_names_the_device_that_a_symlink_leads_to(tmp_path: Path) -> None:
+    disk, _ = block_devices()
     link = tmp_path / "web1-root"
-    link.symlink_to(DISK)
-    numbers = f"{os.major(DISK.stat().st_rdev):x}:{os.minor(DISK.stat().st_rdev):x}"
+    link.symlink_to(disk)
+    numbers = f"{os.major(disk.stat().st_rdev):x}:{os.minor(disk.stat().st_rdev):x}"
     stored, left = opened(tmp_path, link, "add")
     assert stored == (
-        f"/backend/physical-device {numbers} /backend/physical-device-path {DISK} "
+        f"/backend/physical-device {numbers} /backend/physical-device-path {disk} "
         "/backend/hotplug-status connected"
     )
     assert left == ""
+    assert opened(tmp_path, link, "works")[1] == ""
 
 
-@pytest.mark.parametrize(("disk", "word"), [(DISK, "remove"), (Path("/etc/hostname"), "add")])
-def test_what_it_does_not_know_is_left_to_xens_script(tmp_path: Path, disk: Path, word: str) -> None:
-    stored, left = opened(tmp_path, disk, word)
+@pytest.mark.parametrize("case", ["removed", "no-disk", "not-proven", "mounted", "no-xenstore"])
+def test_what_it_does_not_know_is_left_to_xens_script(tmp_path: Path, case: str) -> None:
+    disk, mounted = block_devices()
+    disk = {"no-disk": Path("/etc/hostname"), "mounted": mounted}.get(case, disk)
+    if case == "no-xenstore":
+        (tmp_path / "fails").touch()
+    word = "remove" if case == "removed" else "add"
+    proven = Path("/etc/xen/disks/other") if case == "not-proven" else None
+    stored, left = opened(tmp_path, disk, word, proven=proven)
     assert stored == ""
-    assert left == f"--mount=/proc/1/ns/mnt {tmp_path}/block {word}"
+    assert left == f"--mount=/proc/1/ns/mnt /etc/xen/scripts/block {word}"
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_the_script_is_seen_by_its_receiver_alone(tmp_path: Path, there: bool) -> None:
-    xens, seen, inside = tmp_path / "block", tmp_path / "seen", ["unshare", "--user", "--map-root-user"]
-    if there:
-        xens.write_text("#!/bin/sh\necho of Xen\n")
-    prepared = sender.PREPARED.replace(sender.SCRIPT, str(xens))
-    prepared = prepared.replace("exec xl migrate-receive", f"cat {xens} >{seen} 2>/dev/null")
-    done = subprocess.run([*inside, "--mount", "sh", "-c", prepared, "receiver", sender.BLOCK], check=False)
-    assert done.returncode == (0 if there else 1)
-    assert seen.read_text() == (sender.BLOCK if there else "")
-    assert not there or xens.read_text() == "#!/bin/sh\necho of Xen\n"
+RECEIVES = """#!/bin/sh
+echo "$@" >>{0}/said
+[ "$1" = rename ] && exit
+(while sleep 0.05; do cat {0}/block >{0}/monitor.new; mv {0}/monitor.new {0}/monitor; done) >/dev/null 2>&1 &
+echo $! >{0}/child
+echo 'xl migration receiver ready, send binary domain data.'
+{0}/block add >{0}/opened
+printf 'domain received, ready to unpause'
+exec sleep 30
+"""
+XENS = "#!/bin/sh\necho of Xen\n"
+
+
+def receive(folder: Path, shared: bool, ours: str = "#!/bin/sh\necho ours\n") -> str:
+    """What is said once a receiver has opened a disk by a script that ends well; it leaves a child behind."""
+    (folder / "xl").write_text(RECEIVES.format(folder))
+    (folder / "block").write_text(XENS)
+    for name in ("xl", "block"):
+        (folder / name).chmod(0o755)
+    texts = (sender.RECEIVE, sender.PREPARED)
+    receive, prepared = (text.replace(sender.SCRIPT, f"{folder}/block") for text in texts)
+    prepared = prepared.replace("--mount=/proc/1/ns/mnt", "--mount=/proc/self/ns/mnt")
+    root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    outer = ["unshare", *root, "--mount", "--propagation", "shared" if shared else "private"]
+    env = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    argv = [*outer, "sh", "-c", receive, "receive", "web1", prepared, ours]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=30).stdout
+
+
+def later(path: Path, expected: str) -> bool:
+    """Whether a file comes to say that."""
+    for _ in range(100):
+        if path.exists() and path.read_text() == expected:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("case", ["shared", "private", "cannot run"])
+def test_the_script_is_there_for_its_receiver_until_the_disks_are_open(tmp_path: Path, case: str) -> None:
+    ours = "#!/nowhere\n" if case == "cannot run" else "#!/bin/sh\necho ours\n"
+    said = receive(tmp_path, case != "private", ours)
+    try:
+        assert said == "xl migration receiver ready, send binary domain data.\nnamed\n"
+        assert (tmp_path / "said").read_text() == "migrate-receive\nrename web1--incoming web1\n"
+        assert (tmp_path / "opened").read_text() == ("ours\n" if case == "shared" else "of Xen\n")
+        assert later(tmp_path / "monitor", XENS), "who starts the guest anew has Xen's"
+        assert (tmp_path / "block").read_text() == XENS
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), 9)
 
 
 def test_a_host_without_mount_namespaces_receives_all_the_same(tmp_path: Path) -> None:

@@ -57,15 +57,17 @@ def test_what_differs_from_a_stream() -> None:
 
 
 def test_the_memory_goes_while_the_domain_runs() -> None:
-    then = stream.at_rest(LIVE)
+    then, links = stream.at_rest(LIVE), ["/etc/xen/disks/web1-root", "/etc/xen/disks/web1-data"]
     ((side, command),) = steps.acts(AT, FROM, TO, LIVE)
-    assert (side, command) == (Side.SOURCE, xl.migrate("web1", "root", "10.99.0.2", 3900, then))
+    assert (side, command) == (Side.SOURCE, xl.migrate("web1", "root", "10.99.0.2", 3900, then, disks=links))
+    proven = "'add /etc/xen/disks/web1-root'|'add /etc/xen/disks/web1-data'"
+    assert f'DISKS = "{proven}"\n' in command.stdin
     assert command.argv == ("python3", "-I", "-", "web1", "root@10.99.0.2")
     assert (command.timeout_s, command.unit, command.early) == (3900, "migrate", True)
     assert "xl migrate-receive" in command.stdin
     plain = replace(LIVE, policy=replace(LIVE.policy, transport=Transport.TCP))
     ((_, by_tcp),) = steps.acts(AT, FROM, TO, plain)
-    assert by_tcp == xl.migrate("web1", "root", "10.99.0.2", 3900, then, transport=Transport.TCP)
+    assert by_tcp == xl.migrate("web1", "root", "10.99.0.2", 3900, then, disks=links, transport=Transport.TCP)
     assert by_tcp.argv == command.argv
     assert command.stdin != by_tcp.stdin
     policy = replace(LIVE.policy, suspend_timeout_s=7, ship_timeout_s=11)
