@@ -73,10 +73,18 @@ class Executor:
         return progress, 0.0
 
     def _judge(self, order: Order, progress: Progress, step: Step, seen: Seen) -> Verdict | str:
+        """What was read right behind a fresh step's commands may show that it is done, and no more."""
         seen.runner.denied = ""
-        if step.fresh and seen.after != step.name:
+        ahead, seen.after = seen.after == step.name, ""
+        if step.fresh and not ahead:
             seen.forget()
-        seen.after = ""
+        verdict = self._verdict(order, progress, step, seen)
+        if step.fresh and ahead and (isinstance(verdict, str) or verdict.mark is not Mark.DONE):
+            seen.forget()
+            verdict = self._verdict(order, progress, step, seen)
+        return verdict
+
+    def _verdict(self, order: Order, progress: Progress, step: Step, seen: Seen) -> Verdict | str:
         self._look(order, step.looks(order, progress), seen)
         try:
             verdict = step.judge(order, progress, seen.views(order))

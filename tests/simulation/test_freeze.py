@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from reconciler.moves.machine import RESUME_S
+from tests.simulation.campaign.cases import replay
 from tests.simulation.campaign.run import Run
 
 Asked = list[tuple[float, str, str]]
@@ -55,3 +56,10 @@ def test_whether_it_runs_is_asked_at_once_where_that_is_not_known() -> None:
     found = asked("live", "done-but-failed")
     go = index(found, "xl unpause")
     assert found[go + 1][0] - found[go][0] < RESUME_S
+
+
+def test_what_a_fresh_step_acts_on_is_read_right_before() -> None:
+    """Not behind its last commands: somebody extends the volumes in between, and the guest uses the room."""
+    outcome = replay("stream-back-sync:124:extend@back-source-plain")
+    assert (outcome.status, outcome.trouble) == ("back", "")
+    assert outcome.faults
