@@ -187,7 +187,7 @@ class Seen:
         self._views: dict[Side, View] = {}
         self._since = clock.monotonic_s()
         self.after = ""
-        """The step behind whose commands the facts were read: nothing is fresher to it."""
+        """The step behind whose commands the facts were read; see `Executor._judge`."""
 
     def forget(self) -> None:
         self._views = {}

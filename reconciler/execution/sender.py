@@ -109,10 +109,11 @@ if {UNSHARED} || ! {ALONE} true 2>/dev/null; then alone=; else alone=1; fi
     [ -z "$alone" ] || exec 3<"/proc/$receiver/ns/mnt"
     [ "$(head -c {len(READY)})" = '{READY}' ] || {{ kill -9 "$receiver" 2>/dev/null; exit 1; }}
     kill -9 "$receiver" && xl rename "$1--incoming" "$1" && echo named
-    [ -z "$alone" ] || nsenter --mount=/proc/self/fd/3 umount {SCRIPT} </dev/null >/dev/null 2>&1 &
+    [ -z "$alone" ] || nsenter --mount=/proc/self/fd/3 umount --lazy {SCRIPT} </dev/null >/dev/null 2>&1 &
 }}
 """
-"""Once the disks are open the script is Xen's for whoever starts the guest anew."""
+"""Once the disks are open the script is Xen's for whoever starts the guest anew; lazily, as nobody would hear
+that it is in use."""
 MEMORY = 9
 """The descriptor on which the shell that `tunnel` is for has what xl sends."""
 
