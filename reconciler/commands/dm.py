@@ -169,16 +169,23 @@ def create(name: str, lines: Lines) -> Command:
 
 
 def swap(name: str, lines: Lines) -> tuple[Command, ...]:
-    """Put a device, open or not, on another table.
+    """Put a device, open or not, on another table."""
+    return load(name, lines), resume(name)
+
+
+def load(name: str, lines: Lines) -> Command:
+    """A table beside the one that is in use: `resume` puts it in its place."""
+    return Command(("dmsetup", "load", name), stdin=text(lines))
+
+
+def resume(*names: str) -> Command:
+    """Put devices, open or not, on the tables that are loaded; one that has none stays on its own.
 
     With a table loaded, the kernel's resume suspends by itself: it waits for I/O under way and holds back
     what comes, exchanges the tables and lets it go on (dm-ioctl.c, do_resume). So nobody who dies in between
     can leave the device waiting. File systems are not frozen: the one on it, if any, is the guest's.
     """
-    return (
-        Command(("dmsetup", "load", name), stdin=text(lines)),
-        Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", name), timeout_s=60),
-    )
+    return Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", *names), timeout_s=60)
 
 
 def remove(name: str) -> Command:

@@ -38,6 +38,8 @@ class Executor:
         self._clock = clock
         self._pool = pool
         self._changed = changed
+        self._undisturbed: dict[str, float] = {}
+        """Until when nothing is asked of a journey's hosts: its guest has just been set going again."""
 
     def advance(
         self, order: Order, progress: Progress, stop: Callable[[], bool] = lambda: False
@@ -48,6 +50,10 @@ class Executor:
         `stop` is asked between steps: a step that has begun is always seen through, but for the pause behind
         a command that has set the domain going again.
         """
+        left_s = self._undisturbed.get(order.move_id, 0.0) - self._clock.monotonic_s()
+        if left_s > 0:
+            return progress, left_s
+        self._undisturbed.pop(order.move_id, None)
         seen = Seen(self._clock, Knowing(self._runner, self._journal, order.domain))
         progress = machine.recovered(progress)
         while not progress.ended and not stop():
@@ -145,6 +151,7 @@ class Executor:
         elif (why := machine.still_busy(ran)) is not None:
             paused = machine.busy(order, replace(progress, busy_since=busy_since), why, now)
         elif machine.resumed(step, progress, ran):
+            self._undisturbed[order.move_id] = self._clock.monotonic_s() + machine.RESUME_S
             return progress, machine.RESUME_S
         else:
             self._look_ahead(order, progress, step, seen)

@@ -102,6 +102,8 @@ rm -f "${{own:-}}"
 {RECEIVER}
 """
 """Where the script cannot be mounted over Xen's, or not be run there, Xen's own is run."""
+LATER_S = 3
+"""The domain stands still until the disks are open, and for some moments more: the processor is its own."""
 RECEIVE = f"""\
 if {UNSHARED} || ! {ALONE} true 2>/dev/null; then alone=; else alone=1; fi
 {{ if [ "$alone" ]; then {ALONE} sh -c "$2" receiver "$3"; else sh -c '{RECEIVER}'; fi; }} | {{
@@ -109,11 +111,16 @@ if {UNSHARED} || ! {ALONE} true 2>/dev/null; then alone=; else alone=1; fi
     [ -z "$alone" ] || exec 3<"/proc/$receiver/ns/mnt"
     [ "$(head -c {len(READY)})" = '{READY}' ] || {{ kill -9 "$receiver" 2>/dev/null; exit 1; }}
     kill -9 "$receiver" && xl rename "$1--incoming" "$1" && echo named
-    [ -z "$alone" ] || nsenter --mount=/proc/self/fd/3 umount --lazy {SCRIPT} </dev/null >/dev/null 2>&1 &
+    if [ "$alone" ]; then
+        {{
+            sleep {LATER_S}
+            nsenter --mount=/proc/self/fd/3 umount --lazy {SCRIPT}
+        }} </dev/null >/dev/null 2>&1 &
+    fi
 }}
 """
-"""Once the disks are open the script is Xen's for whoever starts the guest anew; lazily, as nobody would hear
-that it is in use."""
+"""Once the disks are open and the guest runs, the script is Xen's for whoever starts the guest anew; lazily,
+as nobody would hear that it is in use. What waits for that must not keep ssh waiting."""
 MEMORY = 9
 """The descriptor on which the shell that `tunnel` is for has what xl sends."""
 
@@ -280,8 +287,10 @@ def send(domain: str, destination: str) -> int:
         if held >= 0:
             os.close(held)
     sending.xl.wait()
+    if paused and named:
+        return 0
     sending.listener.join(1)
-    return 0 if paused and named else 1
+    return 1
 
 
 if __name__ == "__main__":

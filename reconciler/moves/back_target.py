@@ -114,7 +114,8 @@ class TargetCleaned(Step):
             commands += remove_images(order)
         kept = _keeps(order, progress)
         if order.streams:
-            commands += stream.opening(order, view) if kept else ()
+            loads = stream.opening(order, view) if kept else ()
+            commands += (*loads, stream.opened(order)) if loads else ()
             commands += stream.remove_lower(order, view)
         for disk in order.disks:
             for name in (disk.volume, disk.metadata):

@@ -218,8 +218,7 @@ class TargetDown(Step):
     fresh = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        tables = (dm.TABLES,) if order.streams else ()
-        return {Side.SOURCE: (drbd.RESOURCES,), Side.TARGET: (drbd.RESOURCES, *tables)}
+        return {Side.SOURCE: (drbd.RESOURCES,), Side.TARGET: (drbd.RESOURCES,)}
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
         target = look.resource(views.target, order)
@@ -243,10 +242,10 @@ class TargetDown(Step):
         return verdict
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        opening = stream.opening(order, views.target) if order.streams else ()
+        opened = (stream.opened(order),) if order.streams else ()
         # Nobody can have a Secondary open, not even udev: to wait for it is for a second try, out of caution.
         settled = (files.SETTLE,) if progress.attempts > 1 else ()
-        return (Action(Side.TARGET, (*settled, drbd.down_at_once(order.resource), *opening)),)
+        return (Action(Side.TARGET, (*settled, drbd.down_at_once(order.resource), *opened)),)
 
 
 class Go(Step):

@@ -102,7 +102,7 @@ class Stream(Step):
         }
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
-        for side in order.sides:
+        for side in self.looks(order, progress):
             if not guards.passed("image-this-boot", look.same_boot(views[side], order, side)):
                 return wrong(look.rebooted_text(order, side))
         here = look.domain(views.source, order)
@@ -152,16 +152,15 @@ class Stream(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         target, policy = order.target, order.policy
-        limit_s = policy.suspend_timeout_s + policy.ship_timeout_s
         send = xl.stream(
             order.domain,
             target.user,
             target.replication_address,
-            limit_s,
+            self.deadline_s(order),
             compressed=policy.compression is Compression.ZSTD,
             transport=policy.transport,
         )
-        return (Action(Side.SOURCE, (send,)),)
+        return (Action(Side.TARGET, opening(order, views.target)), Action(Side.SOURCE, (send,)))
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.suspend_timeout_s + order.policy.ship_timeout_s
@@ -178,8 +177,7 @@ class Live(Stream):
     def looks(self, order: Order, progress: Progress) -> Looks:
         if self._answered(progress):
             lock = files.lock_of(order.domain)
-            source = (lock, files.BOOT_ID, xl.DOMAINS, dm.TABLES, drbd.RESOURCES)
-            return {Side.SOURCE: source, Side.TARGET: (files.BOOT_ID,)}
+            return {Side.SOURCE: (lock, files.BOOT_ID, xl.DOMAINS, dm.TABLES, drbd.RESOURCES)}
         both = super().looks(order, progress)
         return {**both, Side.SOURCE: (*both[Side.SOURCE], dm.TABLES, drbd.RESOURCES)}
 
@@ -212,21 +210,23 @@ class Live(Stream):
             disks=[disk.link for disk in order.disks],
             transport=order.policy.transport,
         )
-        return (Action(Side.SOURCE, (send,)),)
+        return (Action(Side.TARGET, opening(order, views.target)), Action(Side.SOURCE, (send,)))
 
 
 def at_rest(order: Order) -> tuple[xl.Then, ...]:
     """What lets nothing write on the source any more.
 
-    A volume that stands on anything else than DRBD stays as it is: that is what shows that the guest may have
-    written beside DRBD.
+    If a volume stands on anything else than DRBD all stay as they are: that is what shows that the guest may
+    have written beside DRBD.
     """
     then: list[xl.Then] = []
     for disk in order.disks:
-        name, lines = disk.mapped(Side.SOURCE), dm.over_drbd(disk.size_bytes, disk.minor)
-        then.append((dm.table_of(name), dm.text(lines) if guards.on("on-drbd-live") else None))
-        then += [(command, None) for command in dm.swap(name, dm.failing(disk.size_bytes))]
-    return (*then, (drbd.secondary(order.resource), None))
+        lines = dm.over_drbd(disk.size_bytes, disk.minor)
+        expected = dm.text(lines) if guards.on("on-drbd-live") else None
+        then.append((dm.table_of(disk.mapped(Side.SOURCE)), expected))
+    volumes = {disk.mapped(Side.SOURCE): dm.failing(disk.size_bytes) for disk in order.disks}
+    then += [(dm.load(name, lines), None) for name, lines in volumes.items()]
+    return (*then, (dm.resume(*volumes), None), (drbd.secondary(order.resource), None))
 
 
 def _at_rest(order: Order, view: View) -> bool:
@@ -259,13 +259,21 @@ def on_its_way(order: Order) -> Verdict:
 
 
 def opening(order: Order, view: View) -> tuple[Command, ...]:
-    """Puts the target's volumes on their extents again, those that are on something else."""
-    tables, commands = view.get(dm.TABLES), list[Command]()
+    """Loads the tables of the target's volumes that are on something else than their extents.
+
+    `opened` puts them in their place. They are loaded while the domain still runs: later its time counts.
+    """
+    tables, loads = view.get(dm.TABLES), list[Command]()
     for disk in order.disks:
         name, lines = disk.mapped(Side.TARGET), extents(disk, view)
         if lines and tables.get(name) != lines:
-            commands += dm.swap(name, lines)
-    return tuple(commands)
+            loads.append(dm.load(name, lines))
+    return tuple(loads)
+
+
+def opened(order: Order) -> Command:
+    """Puts the target's volumes on the tables that are loaded."""
+    return dm.resume(*(disk.mapped(Side.TARGET) for disk in order.disks))
 
 
 class TargetOpen(Step):
@@ -288,12 +296,9 @@ class TargetOpen(Step):
         return READY if self._commands(order, view) else DONE
 
     def _commands(self, order: Order, view: View) -> tuple[Command, ...]:
-        commands = list(opening(order, view))
-        for disk in order.disks:
-            name, lines = disk.mapped(Side.TARGET), extents(disk, view)
-            if name in view.get(dm.SUSPENDED) and view.get(dm.TABLES).get(name) == lines:
-                commands += dm.swap(name, lines)
-        return tuple(commands)
+        waits = any(disk.mapped(Side.TARGET) in view.get(dm.SUSPENDED) for disk in order.disks)
+        loads = opening(order, view)
+        return (*loads, opened(order)) if loads or waits else ()
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         return (Action(Side.TARGET, self._commands(order, views.target)),)

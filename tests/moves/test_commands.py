@@ -189,6 +189,7 @@ def streaming() -> Iterator[Case]:
     yield at("source-demote"), paused, BESIDE
     yield at("source-demote"), over(paused, DRBD, LOWER, only("root", NOTHING)), BESIDE
     yield at("source-demote"), over(paused, NOTHING, LOWER), BESIDE
+    yield at("target-drbd-down"), QUIET_S, QUIET_T
     yield at("target-open"), S, with_tables(T, SHUT, LOWER_T)
     yield at("target-open"), S, with_tables(T, OWN, LOWER_T, only("data", SHUT))
     yield at("go"), GO_S_STREAM, with_tables(COPY, OWN)

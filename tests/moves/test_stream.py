@@ -185,8 +185,13 @@ def shutting(disk: str, found: Tables = SHUT) -> list[str]:
     return swap(f"fast-web1--{disk}", *table(disk, found))
 
 
-def opening(disk: str, found: Tables = OWN) -> list[str]:
-    return swap(f"fast-web1--{disk}", *table(disk, found))
+RESUME = "dmsetup resume --noudevsync --nolockfs"
+OPENED = f"{RESUME} fast-web1--root fast-web1--data"
+
+
+def loading(disk: str, found: Tables = OWN) -> str:
+    text = "".join(f"{line}\n" for line in table(disk, found))
+    return f"dmsetup load fast-web1--{disk} < {text}"
 
 
 def removing(disk: str) -> list[str]:
@@ -244,7 +249,6 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
         SOURCE: {files.lock_of("web1"), files.BOOT_ID, xl.DOMAINS, xl.CONFIGS},
         TARGET: RUNNING,
     },
-    "target-drbd-down": {SOURCE: {drbd.RESOURCES}, TARGET: {drbd.RESOURCES, dm.TABLES}},
     "target-open": {TARGET: {drbd.RESOURCES, dm.TABLES, dm.SUSPENDED}},
     "go": {SOURCE: {xl.DOMAINS, drbd.RESOURCES, dm.TABLES}, TARGET: RUNNING},
     "target-runs": {TARGET: RUNNING},
@@ -337,8 +341,9 @@ def test_a_volume_that_is_longer_than_the_sources() -> None:
             half = with_tables(T, SHUT_LONGER, LOWER_LONGER, only(disk, found))
             assert judge(progress, S, half).mark is Mark.WRONG, "it is not as long"
     assert sent(TARGET, at("target-open"), S, with_tables(T, SHUT_LONGER, LOWER_LONGER)) == [
-        *opening("root", LONGER),
-        *opening("data", LONGER),
+        loading("root", LONGER),
+        loading("data", LONGER),
+        OPENED,
     ]
 
 
@@ -418,8 +423,12 @@ AT, AFTER = at("cutover-stream"), at("cutover-stream", "cutover-stream")
 
 
 def test_the_memory_goes_straight_into_a_paused_copy() -> None:
-    ((side, command),) = steps.acts(AT, FROM, TO, STREAM)
+    *loads, (side, command) = steps.acts(AT, FROM, TO, STREAM)
     assert side is SOURCE
+    assert [(to, f"{' '.join(load.argv)} < {load.stdin}") for to, load in loads] == [
+        (TARGET, loading("root")),
+        (TARGET, loading("data")),
+    ], "what the volumes will stand on, while nobody waits for it"
     assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=False)
     assert (command.argv[3:], command.timeout_s, command.unit) == (
         ("stream", "web1", "root@10.99.0.2"),
@@ -428,13 +437,13 @@ def test_the_memory_goes_straight_into_a_paused_copy() -> None:
     )
     policy = replace(STREAM.policy, suspend_timeout_s=7, ship_timeout_s=11)
     order = replace(STREAM, policy=policy, target=replace(STREAM.target, user="mover"))
-    ((_, command),) = steps.acts(AT, FROM, TO, order)
+    *_, (_, command) = steps.acts(AT, FROM, TO, order)
     assert (command.argv[-1], command.timeout_s) == ("mover@10.99.0.2", 18)
     order = replace(STREAM, policy=replace(STREAM.policy, compression=Compression.ZSTD))
-    ((_, command),) = steps.acts(AT, FROM, TO, order)
+    *_, (_, command) = steps.acts(AT, FROM, TO, order)
     assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=True)
     order = replace(STREAM, policy=replace(STREAM.policy, transport=Transport.TCP))
-    ((_, command),) = steps.acts(AT, FROM, TO, order)
+    *_, (_, command) = steps.acts(AT, FROM, TO, order)
     assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=False, transport=Transport.TCP)
     order = replace(STREAM, policy=replace(STREAM.policy, suspend_timeout_s=7))
     assert steps.step("cutover-stream", order).deadline_s(order) == 7 + order.policy.ship_timeout_s
@@ -593,37 +602,29 @@ OPEN = at("target-open")
 
 def test_drbd_is_taken_down_and_the_volumes_opened_in_one_round_trip() -> None:
     down = at("target-drbd-down")
-    first = ["drbdsetup down xr-web1"]
-    for tables, commands in (
-        ([SHUT, LOWER_T], [*opening("root"), *opening("data")]),
-        ([OWN, LOWER_T, only("data", SHUT)], opening("data")),
-        ([OWN, LOWER_T], []),
-        ([SHUT], []),
-    ):
-        assert sent(TARGET, down, QUIET_S, with_tables(QUIET_T, *tables)) == [*first, *commands]
+    assert sent(TARGET, down, QUIET_S, QUIET_T) == ["drbdsetup down xr-web1", OPENED]
     assert len(steps.acts(down, QUIET_S, QUIET_T, PIVOT)) == 1, "by store no volume was closed"
 
 
 def test_opening_the_targets_volumes() -> None:
-    assert sent(TARGET, OPEN, S, with_tables(T, SHUT, LOWER_T)) == [*opening("root"), *opening("data")]
+    assert sent(TARGET, OPEN, S, with_tables(T, SHUT, LOWER_T)) == [loading("root"), loading("data"), OPENED]
     for found, commands in (
-        ((OWN, LOWER_T, only("root", SHUT)), opening("root")),
-        ((OWN, LOWER_T, only("data", SHUT)), opening("data")),
-        ((OWN, only("root", LOWER_T), only("root", SHUT)), opening("root")),
-        ((OWN, only("data", LOWER_T), only("data", SHUT)), opening("data")),
-        ((LOWER_T,), [*opening("root"), *opening("data")]),
+        ((OWN, LOWER_T, only("root", SHUT)), [loading("root")]),
+        ((OWN, LOWER_T, only("data", SHUT)), [loading("data")]),
+        ((OWN, only("root", LOWER_T), only("root", SHUT)), [loading("root")]),
+        ((OWN, only("data", LOWER_T), only("data", SHUT)), [loading("data")]),
+        ((LOWER_T,), [loading("root"), loading("data")]),
     ):
-        assert sent(TARGET, OPEN, S, with_tables(T, *found)) == commands
+        assert sent(TARGET, OPEN, S, with_tables(T, *found)) == [*commands, OPENED]
     for tables in ([OWN], [OWN, LOWER_T]):
         assert judge(OPEN, S, with_tables(T, *tables)) == DONE
 
 
 def test_no_volume_of_the_target_is_left_waiting() -> None:
-    own, both = with_tables(T, OWN), with_tables(T, OWN, LOWER_T)
-    assert sent(TARGET, OPEN, S, waiting(own, "fast-web1--root")) == opening("root")
-    assert sent(TARGET, OPEN, S, waiting(own, "fast-web1--data")) == opening("data")
-    half = waiting(both, "fast-web1--data")
-    assert sent(TARGET, OPEN, S, half) == opening("data")
+    for tables in ((OWN,), (OWN, LOWER_T)):
+        for name in ("fast-web1--root", "fast-web1--data"):
+            assert sent(TARGET, OPEN, S, waiting(with_tables(T, *tables), name)) == [OPENED]
+    own = with_tables(T, OWN)
     assert judge(OPEN, S, waiting(own, "vg-web1--root", "xr-fast-web1--data")) == DONE
 
 

@@ -132,11 +132,13 @@ def suspend(host: SimHost, args: list[str], stdin: str) -> Result:
 
 
 def resume(host: SimHost, args: list[str], stdin: str) -> Result:
-    device = named(host, args[0], "resume")
-    if device.loaded is not None:
-        host.set_table(device, device.loaded)
-        device.loaded = None
-    device.suspended = False
+    """One after the other, up to the first that is not there."""
+    for name in args:
+        device = named(host, name, "resume")
+        if device.loaded is not None:
+            host.set_table(device, device.loaded)
+            device.loaded = None
+        device.suspended = False
     return Result()
 
 
