@@ -75,14 +75,16 @@ BLOCK = f"""\
 [ "$1" = works ] && exit 0
 path=$(xenstore-read "$XENBUS_PATH/params")
 case "$1 $path" in @DISKS@) proven=1 ;; *) proven= ;; esac
-if [ "$proven" ] && [ -b "$path" ] && device=$(readlink -f "$path") && number=$(stat -c %t:%T "$device"); then
+if [ "$proven" ] && [ -b "$path" ] && number=$(stat -L -c %t:%T "$path"); then
+    device=/dev/dm-$((0x${{number#*:}}))
+    [ "$device" -ef "$path" ] || device=$(readlink -f "$path")
     while read -r mounted rest; do [ "$mounted" -ef "$device" ] && proven=; done </proc/mounts
     [ "$proven" ] && xenstore-write "$XENBUS_PATH/physical-device" "$number" \\
         "$XENBUS_PATH/physical-device-path" "$device" "$XENBUS_PATH/hotplug-status" connected && exit 0
 fi
 exec nsenter --mount=/proc/1/ns/mnt {SCRIPT} "$@"
 """
-"""What tells blkback which device to open, in five processes. Xen's own starts some forty, and some more for
+"""What tells blkback which device to open, in four processes. Xen's own starts some forty, and some more for
 every disk that any domain of the host has open: it asks of each whether it is the same. `look.in_use` asked
 that before, and does so again before the copy runs."""
 RECEIVER = "echo $$; exec xl migrate-receive"
@@ -294,4 +296,4 @@ def send(domain: str, destination: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(send(*sys.argv[1:3]))
+    os._exit(send(*sys.argv[1:3]))  # nothing is buffered, and the domain stands still

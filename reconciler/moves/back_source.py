@@ -107,6 +107,7 @@ class SourceFlipped(Step):
 
     name = "back-source-flip"
     phase = Phase.BACK
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         source = {Side.SOURCE: (*SOURCE_LOOKS, files.LINKS)}
@@ -124,6 +125,8 @@ class SourceFlipped(Step):
         return READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        if uses_drbd(order, views):
+            return ()
         return (Action(Side.SOURCE, flip_commands(order, Side.SOURCE, to_drbd=False)),)
 
 

@@ -65,6 +65,8 @@ def start_afresh(order: Order) -> tuple[Command, ...]:
 class WriteResourceFile(Step):
     """The host's resource file says exactly what this move wants."""
 
+    lasting = True
+
     def __init__(self, name: str, phase: Phase, side: Side) -> None:
         self.name, self.phase, self.side = name, phase, side
 
@@ -224,6 +226,8 @@ class Flip(Step):
 
     `at_once` does it under a running domain, which does not notice: xl resolves them when a domain starts.
     """
+
+    lasting = True
 
     def __init__(self, name: str, phase: Phase, side: Side, *, to_drbd: bool, at_once: bool = False) -> None:
         self.name, self.phase, self.side, self.to_drbd = name, phase, side, to_drbd

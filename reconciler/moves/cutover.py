@@ -121,6 +121,7 @@ class SourceAutostartOff(Step):
 
     name = AUTOSTART_OFF
     phase = Phase.CUTOVER
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.SOURCE: (files.CONFIG_FILES,)}

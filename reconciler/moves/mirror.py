@@ -68,6 +68,7 @@ class TargetLinks(Step):
 
     name = "target-links"
     phase = Phase.MIRROR
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.TARGET: (files.LINKS,)}
@@ -90,6 +91,7 @@ class TargetConfig(Step):
 
     name = "target-config"
     phase = Phase.MIRROR
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.TARGET: (files.text_of(order.config_path),)}
@@ -105,7 +107,8 @@ class TargetConfig(Step):
         return wrong(f"{order.target.name}: {order.config_path} already exists with other content")
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        assert order.config_text is not None
+        if order.config_text is None:
+            return ()
         return (Action(Side.TARGET, files.write(order.config_path, order.config_text)),)
 
 

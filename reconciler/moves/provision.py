@@ -89,6 +89,7 @@ class NewLinks(Step):
 
     name = "new-links"
     phase = Phase.PROVISION
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.TARGET: (files.LINKS,)}
@@ -151,6 +152,7 @@ class NewConfig(Step):
 
     name = "new-config"
     phase = Phase.PROVISION
+    lasting = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
         return {Side.TARGET: (files.text_of(order.config_path),)}

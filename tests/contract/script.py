@@ -192,7 +192,10 @@ def pivot(play: Play, sizes: dict[str, int]) -> None:
     play.see("xen1", *seen)
     play.do("xen1", drbd.secondary(RESOURCE), drbd.down(RESOURCE), dm.remove(f"xr-{names[0]}"))  # in use
     play.see("xen1", *seen)
-    play.do("xen1", drbd.disconnect(RESOURCE), *(each for name in names for each in dm.swap(name, own[name])))
+    play.do("xen1", drbd.disconnect(RESOURCE), *(dm.load(name, own[name]) for name in names))
+    play.do("xen1", dm.resume(names[0], "nosuch", names[1]))  # refused: the second; the first is done
+    play.see("xen1", dm.TABLES)
+    play.do("xen1", dm.resume(*names))
     play.see("xen1", *seen)
     play.do("xen1", drbd.down(RESOURCE), *(dm.remove(f"xr-{name}") for name in names))
     play.do("xen1", *(lvm.remove("vg", f"{disk}-drbdmd") for disk in DISKS))
@@ -224,15 +227,15 @@ def stream(play: Play, sizes: dict[str, int]) -> None:
     play.see("xen2", dm.TABLES, dm.SUSPENDED)
     here = ask(play.runner, "xen1", (dm.TABLES,)).get(dm.TABLES)
     then: list[xl.Then] = [(dm.table_of(name), dm.text(here[name])) for name in names]
-    then += [(each, None) for disk, name in zip(DISKS, names, strict=True)
-             for each in dm.swap(name, dm.failing(sizes[disk]))]  # fmt: skip
+    then += [(dm.load(name, dm.failing(sizes[disk])), None) for disk, name in zip(DISKS, names, strict=True)]
+    then.append((dm.resume(*names), None))
     play.do("xen1", xl.migrate("web1", "root", play.addresses["xen2"], 300, then))
     play.see("xen1", files.lock_of("web1"), dm.TABLES, xl.DOMAINS)  # it is answered for, and goes on
     play.until("xen1", files.lock_after("web1"), lambda held: not held)
     play.see("xen1", files.lock_after("web1"))
     for host in ("xen1", "xen2"):
         play.see(host, *seen, dm.NUMBERS)
-    play.do("xen2", *(each for name in names for each in dm.swap(name, own[name])), xl.destroy("web1"))
+    play.do("xen2", *(dm.load(name, own[name]) for name in names), dm.resume(*names), xl.destroy("web1"))
     play.do("xen1", *(each for name in names for each in dm.swap(name, here[name])), xl.unpause("web1"))
     for host in ("xen1", "xen2"):
         play.see(host, *seen)

@@ -25,7 +25,7 @@ from reconciler.model.facts import (
 )
 from reconciler.model.move import Direction, Order, Progress, Side
 from reconciler.moves import guards, look, recipe
-from reconciler.moves.common import resource_text
+from reconciler.moves.common import flip_commands, resource_text
 from reconciler.moves.step import DONE, Action, Mark, Step, Verdict, Views, wait, wrong
 from tests.moves.journeys import at, back, move, provision
 from tests.planning.site import MIB, changed, config, empty, running, volume
@@ -1149,6 +1149,56 @@ def test_what_was_removed_stays_so_after_a_loss_of_power() -> None:
         unsure = replace(progress(step_name, step_name), unsure=True)
         (action,) = found.act(order, unsure, Views({Side.SOURCE: source, Side.TARGET: target}))
         assert list(action.commands) == expected, step_name
+
+
+def again(progress: Progress, source: View, target: View, order: Order = ORDER) -> list[Command]:
+    """What a step that finds its work done, but not known to last, does once more."""
+    found = step(progress.step, order, progress.direction)
+    assert found.lasting
+    assert judge(progress, source, target, order) == DONE
+    unsure = replace(progress, unsure=True)
+    views = shown(progress, source, target, order)
+    return [command for action in found.act(order, unsure, views) for command in action.commands]
+
+
+@pytest.mark.parametrize(
+    ("progress", "to"),
+    [
+        (at("attach-flip"), "drbd"),
+        (at("target-links"), "drbd"),
+        (at("target-flip"), "volumes"),
+        (back("back-source-flip"), "volumes"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else one.step,
+)
+def test_what_was_made_stays_so_after_a_loss_of_power(progress: Progress, to: str) -> None:
+    side = Side.TARGET if progress.step.startswith("target") else Side.SOURCE
+    commands = again(progress, links(GONE, to), links(has(T, None), to))
+    assert commands == list(flip_commands(ORDER, side, to_drbd=to == "drbd"))
+    assert commands[-1] == files.sync_folder(files.LINKS_DIR)
+
+
+def test_a_file_that_was_written_is_written_again_when_that_is_not_known() -> None:
+    path, text = ORDER.config_path, ORDER.config_text or ""
+    there = changed(T, files.text_of(path), text)
+    assert again(at("target-config"), S, there) == list(files.write(path, text))
+    assert again(at("target-config"), S, T, replace(ORDER, config_text=None)) == []
+    written = changed(S, files.text_of(WRITTEN[0]), resource_text(ORDER))
+    assert again(at("source-resource-file"), written, T) == list(
+        files.write(WRITTEN[0], resource_text(ORDER))
+    )
+
+
+def test_links_that_a_running_domain_needs_are_left_alone() -> None:
+    """It came back on DRBD meanwhile: those that lead to the volumes would lead past it."""
+    on_drbd = has(S, dom(), on="drbd")
+    assert again(back("back-source-flip"), links(on_drbd, "drbd"), T) == []
+
+
+def test_an_entry_that_was_removed_is_removed_again_when_that_is_not_known() -> None:
+    none = replace(S.get(files.CONFIG_FILES), autostart=frozenset())
+    commands = again(at("source-autostart-off"), changed(S, files.CONFIG_FILES, none), T)
+    assert commands == [files.remove(ORDER.auto_path), files.sync_folder(files.AUTO_DIR)]
 
 
 # -- a new domain -----------------------------------------------------------------------------------
