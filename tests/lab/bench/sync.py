@@ -1,18 +1,23 @@
 """A full sync with the resource file of a move, against what the link and the disks do raw, in one run.
 
-    python -m tests.lab.bench.sync --mib 256 --full 5,90,100 --changed 1,5 --repeat 3
+    python -m tests.lab.bench.sync --mib 256 --full 5,90,100 --changed 1,5 --written 1,5 --repeat 3
 
 The target's volume is full of something else before each; or, for `--changed`, it holds what the source has
-but for some blocks of 4 KiB, here and there, and the two are compared as for a mirror that is kept. What is
-sent is counted on the replication card.
-The rate is of the whole sync as a user waits for it, from the target's `drbdadm up` to UpToDate on both.
+but for some blocks of 4 KiB, here and there, and the two are compared as for a mirror that is kept. For
+`--written` so many blocks are written while a mirror is in step: what a move back over it has sent by then.
+What is sent is counted on the replication card.
+There are two rates: of the whole sync as a user waits for it, from the target's `drbdadm up` to UpToDate on
+both, and of the sync alone, from where DRBD says that it has begun.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import re
 import statistics
 import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,14 +52,16 @@ FILL = (
 )
 CHANGE = (
     "import os, random, sys\n"
-    "disk = os.open('/dev/vg/bench', os.O_RDWR)\n"
+    "disk = os.open(sys.argv[3], os.O_RDWR)\n"
     "places = random.Random(1).sample(range(int(sys.argv[1]) * 256), int(sys.argv[2]))\n"
     "for place in places: os.pwrite(disk, os.urandom(4096), place * 4096)\n"
     "os.fsync(disk)\n"
 )
+EVENTS = "/tmp/bench-events"
 WAIT = (
+    f"drbdsetup events2 --timestamps bench >{EVENTS} & "
     "until drbdsetup events2 --now --statistics bench | "
-    "grep -q 'replication:Established peer-disk:UpToDate'; do sleep 0.1; done"
+    "grep -q 'replication:Established peer-disk:UpToDate'; do sleep 0.1; done; kill $!"
 )
 
 
@@ -91,28 +98,61 @@ def fill(source: Host, mib: int, full: int) -> None:
     )
 
 
-def change(source: Host, mib: int, percent: float) -> float:
+def change(source: Host, mib: int, percent: float, device: str = "/dev/vg/bench") -> float:
     """So many of the source's blocks change; how many MiB that is."""
     blocks = round(mib * 256 * percent / 100)
-    source.run(["python3", "-c", CHANGE, str(mib), str(blocks)], timeout_s=1800)
+    source.run(["python3", "-c", CHANGE, str(mib), str(blocks), device], timeout_s=1800)
     return blocks / 256
 
 
-def sync(source: Host, target: Host, mib: int) -> tuple[float, float]:
-    """MiB a second of one whole sync, and the MiB that were sent."""
+def up(source: Host, target: Host) -> None:
+    """DRBD with fresh metadata, the source Primary and alone."""
     for host in (source, target):
         host.run("dd if=/dev/zero of=/dev/vg/bench-md bs=1M count=4 oflag=direct status=none")
         host.run("drbdadm -- --force create-md bench >/dev/null 2>&1")
     source.run("drbdadm up bench && drbdadm primary --force bench")
-    before = sent_bytes(source)
-    target.run("drbdadm up bench")
-    took_s = seconds(source, WAIT)
-    sent = (sent_bytes(source) - before) / 2**20
+
+
+def down(source: Host, target: Host) -> None:
+    """Both sides hold the same."""
     for host in (source, target):
         host.run("drbdadm down bench")
     sums = {host.run("md5sum </dev/vg/bench", timeout_s=600) for host in (source, target)}
     assert len(sums) == 1, "the two sides differ"
-    return mib / took_s, sent
+
+
+def written(source: Host, target: Host, mib: int, percents: Sequence[float]) -> Iterator[tuple[str, float]]:
+    """What is sent of blocks that are written while both sides are in step, by what was written."""
+    up(source, target)
+    target.run("drbdadm up bench")
+    source.run(WAIT, timeout_s=1800)
+    for percent in percents:
+        before = sent_bytes(source)
+        wrote = change(source, mib, percent, drbd.device(MINOR))
+        yield f"{percent:g} % written", (sent_bytes(source) - before) / 2**20 / wrote
+    source.run("drbdadm secondary bench")
+    down(source, target)
+
+
+def alone_s(events: str) -> float:
+    """How long DRBD says that it was a source of a sync."""
+    at = {}
+    for line in events.splitlines():
+        if found := re.search(r" replication:(\w+)", line):
+            at[found[1]] = datetime.datetime.fromisoformat(line.split()[0])
+    return (at["Established"] - at["SyncSource"]).total_seconds()
+
+
+def sync(source: Host, target: Host, mib: int) -> tuple[float, float, float]:
+    """MiB a second of one whole sync and of it alone, and the MiB that were sent."""
+    up(source, target)
+    before = sent_bytes(source)
+    target.run("drbdadm up bench")
+    took_s = seconds(source, WAIT)
+    sent = (sent_bytes(source) - before) / 2**20
+    alone = alone_s(source.run(["cat", EVENTS]))
+    down(source, target)
+    return mib / took_s, mib / alone, sent
 
 
 def write(lab: Lab, *, compare: bool) -> None:
@@ -153,22 +193,27 @@ def main() -> int:
     parser.add_argument("--mib", type=int, default=256)
     parser.add_argument("--full", type=numbers, default=[5, 90, 100])
     parser.add_argument("--changed", type=numbers, default=[])
+    parser.add_argument("--written", type=numbers, default=[])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("bench-sync.md"))
     given = parser.parse_args()
     lines = [
-        "| volume | sync rate by the slower of link and disk | sent, share of the volume | by what changed |",
-        "|---|---|---|---|",
+        "| volume | whole sync by the slower of link and disk | the sync alone | sent, share of the volume "
+        "| by what changed |",
+        "|---|---|---|---|---|",
     ]
     with Lab(2) as lab:
         source, target = prepare(lab, given.mib)
-        found: dict[str, list[tuple[float, float, float]]] = {}
+        found: dict[str, list[tuple[float, ...]]] = {}
+        in_step: dict[str, list[float]] = {}
 
         def one(what: str, wanted_mib: float) -> None:
-            rate, sent = sync(source, target, given.mib)
-            found.setdefault(what, []).append((rate / min(link, disk), sent / given.mib, sent / wanted_mib))
+            whole, alone, sent = sync(source, target, given.mib)
+            raw = min(link, disk)
+            found.setdefault(what, []).append((whole / raw, alone / raw, sent / given.mib, sent / wanted_mib))
             print(
-                f"{what}: link {link:.1f}, disk {disk:.1f}, sync {rate:.1f} MiB/s; sent {sent:.1f}",
+                f"{what}: link {link:.1f}, disk {disk:.1f}, sync {whole:.1f}, alone {alone:.1f} MiB/s; "
+                f"sent {sent:.1f}",
                 flush=True,
             )
 
@@ -181,12 +226,15 @@ def main() -> int:
             write(lab, compare=True)
             for percent in given.changed:
                 one(f"{percent:g} % changed", change(source, given.mib, percent))
+            for what, times in written(source, target, given.mib, given.written) if given.written else ():
+                in_step.setdefault(what, []).append(times)
+                print(f"{what}: sent {times:.2f} times that", flush=True)
     for what, taken in found.items():
-        rates, shares, by = ([row[n] for row in taken] for n in (0, 1, 2))
-        lines.append(
-            f"| {what} | {statistics.median(rates):.2f} ({min(rates):.2f}–{max(rates):.2f}) "
-            f"| {statistics.median(shares):.3f} | {statistics.median(by):.2f} |"
-        )
+        rates, alone, shares, by = zip(*taken, strict=True)
+        spread = [f"{statistics.median(n):.2f} ({min(n):.2f}–{max(n):.2f})" for n in (rates, alone)]
+        sizes = (f"{statistics.median(shares):.3f}", f"{statistics.median(by):.2f}")
+        lines.append(f"| {' | '.join((what, *spread, *sizes))} |")
+    lines += [f"| {what} | – | – | – | {statistics.median(times):.2f} |" for what, times in in_step.items()]
     given.out.write_text("\n".join([*lines, ""]))
     print("\n".join(lines))
     return 0
