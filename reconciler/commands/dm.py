@@ -72,6 +72,11 @@ def parse_numbers(answer: Answer) -> Mapping[str, tuple[int, int]]:
 TABLES: Query[Mapping[str, Lines]] = Query(
     "the tables of device-mapper", Command(("dmsetup", "table")), parse_tables
 )
+LOADED: Query[Mapping[str, Lines]] = Query(
+    "the tables that are loaded beside those in use",
+    Command(("dmsetup", "table", "--inactive")),
+    parse_tables,
+)
 SUSPENDED: Query[frozenset[str]] = Query(
     "the suspended devices of device-mapper",
     Command(("dmsetup", "info", "-c", "--noheadings", "--separator", ":", "-o", "name,suspended")),
@@ -185,7 +190,12 @@ def resume(*names: str) -> Command:
     what comes, exchanges the tables and lets it go on (dm-ioctl.c, do_resume). So nobody who dies in between
     can leave the device waiting. File systems are not frozen: the one on it, if any, is the guest's.
     """
-    return Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", *names), timeout_s=60)
+    return Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", *names), timeout_s=60 * len(names))
+
+
+def clear(name: str) -> Command:
+    """Forget the table that is loaded; the one in use stays."""
+    return Command(("dmsetup", "clear", name))
 
 
 def remove(name: str) -> Command:

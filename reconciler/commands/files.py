@@ -203,6 +203,11 @@ def write(path: str, text: str) -> tuple[Command, ...]:
     )
 
 
+def keep(path: str, text: str, found: str | None) -> tuple[Command, ...]:
+    """The same when `found` is the text that is there: one that is right only has to last."""
+    return write(path, text)[-1:] if found == text else write(path, text)
+
+
 def link(path: str, target: str) -> tuple[Command, ...]:
     """Point a symlink somewhere in one step: at no moment is it missing."""
     return (

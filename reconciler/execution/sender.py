@@ -77,7 +77,7 @@ path=$(xenstore-read "$XENBUS_PATH/params")
 case "$1 $path" in @DISKS@) proven=1 ;; *) proven= ;; esac
 if [ "$proven" ] && [ -b "$path" ] && number=$(stat -L -c %t:%T "$path"); then
     device=/dev/dm-$((0x${{number#*:}}))
-    [ "$device" -ef "$path" ] || device=$(readlink -f "$path")
+    [ "$device" -ef "$path" ] || device=$(readlink -f "$path") || proven=
     while read -r mounted rest; do [ "$mounted" -ef "$device" ] && proven=; done </proc/mounts
     [ "$proven" ] && xenstore-write "$XENBUS_PATH/physical-device" "$number" \\
         "$XENBUS_PATH/physical-device-path" "$device" "$XENBUS_PATH/hotplug-status" connected && exit 0
@@ -121,8 +121,8 @@ if {UNSHARED} || ! {ALONE} true 2>/dev/null; then alone=; else alone=1; fi
     fi
 }}
 """
-"""Once the disks are open and the guest runs, the script is Xen's for whoever starts the guest anew; lazily,
-as nobody would hear that it is in use. What waits for that must not keep ssh waiting."""
+"""Some moments after the disks are open the script is Xen's for whoever starts the guest anew; lazily, as
+nobody would hear that it is in use. What waits for that must not keep ssh waiting."""
 MEMORY = 9
 """The descriptor on which the shell that `tunnel` is for has what xl sends."""
 

@@ -22,7 +22,7 @@ class SourcePlain(Step):
     fresh = True
 
     def looks(self, order: Order, progress: Progress) -> Looks:
-        source = {Side.SOURCE: (drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}
+        source = {Side.SOURCE: (drbd.RESOURCES, dm.TABLES, dm.LOADED, dm.SUSPENDED)}
         return {**source, Side.TARGET: (drbd.RESOURCES,)} if TARGET_UP in progress.tried else source
 
     def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
@@ -31,7 +31,7 @@ class SourcePlain(Step):
             if under(view, disk) in (Under.OTHER, Under.STAND_IN):
                 return wrong(over(disk, view))
         if not self._left(order, view):
-            return DONE
+            return READY if self._loaded(order, view) else DONE
         found = look.resource(view, order)
         if found is not None and look.disk_lost(found):
             why = f"{order.domain} has lost a disk on {view.host} and lives on the target's"
@@ -57,13 +57,25 @@ class SourcePlain(Step):
             if found in off or (found in ours and disk.mapped(Side.SOURCE) in waiting)
         ]
 
+    def _loaded(self, order: Order, view: View) -> tuple[Command, ...]:
+        """What a pivot that was cut short has loaded holds DRBD open; and nobody may put it in use later."""
+        loaded = view.get(dm.LOADED)
+        return tuple(
+            dm.clear(disk.mapped(Side.SOURCE))
+            for disk in order.disks
+            if loaded.get(disk.mapped(Side.SOURCE)) == dm.over_drbd(disk.size_bytes, disk.minor)
+            and under(view, disk) is not Under.DRBD
+        )
+
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         """First nobody relies any more on what is written through DRBD; once that is seen, past it."""
         view = views.source
+        if not self._left(order, view):
+            return (Action(Side.SOURCE, self._loaded(order, view)),)
         found = look.resource(view, order)
         if found is not None and found.connection not in (None, Connection.STANDALONE):
             return (Action(Side.SOURCE, (drbd.disconnect(order.resource),)),)
-        commands: list[Command] = []
+        commands = list(self._loaded(order, view))
         for disk in self._left(order, view):
             commands += dm.swap(disk.mapped(Side.SOURCE), extents(disk, view))
         return (Action(Side.SOURCE, tuple(commands)),)

@@ -127,7 +127,7 @@ class SourceFlipped(Step):
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         if uses_drbd(order, views):
             return ()
-        return (Action(Side.SOURCE, flip_commands(order, Side.SOURCE, to_drbd=False)),)
+        return (Action(Side.SOURCE, flip_commands(order, views.source, Side.SOURCE, to_drbd=False)),)
 
 
 class SourceRestored(Step):

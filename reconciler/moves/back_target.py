@@ -91,7 +91,7 @@ class TargetCleaned(Step):
             files.UNFINISHED,
             files.text_of(order.config_path),
         )
-        return {Side.TARGET: (*asked, dm.TABLES) if order.streams else asked}
+        return {Side.TARGET: (*asked, dm.TABLES, dm.LOADED) if order.streams else asked}
 
     def _commands(self, order: Order, progress: Progress, views: Views) -> tuple[Command, ...]:
         view = views.target
@@ -114,8 +114,7 @@ class TargetCleaned(Step):
             commands += remove_images(order)
         kept = _keeps(order, progress)
         if order.streams:
-            loads = stream.opening(order, view) if kept else ()
-            commands += (*loads, stream.opened(order)) if loads else ()
+            commands += stream.reopened(order, view) if kept else ()
             commands += stream.remove_lower(order, view)
         for disk in order.disks:
             for name in (disk.volume, disk.metadata):

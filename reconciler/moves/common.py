@@ -78,7 +78,8 @@ class WriteResourceFile(Step):
         return DONE if text == resource_text(order) else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(self.side, files.write(resource_path(order), resource_text(order))),)
+        path, text = resource_path(order), resource_text(order)
+        return (Action(self.side, files.keep(path, text, views[self.side].get(files.text_of(path)))),)
 
 
 class CreateMetadataVolumes(Step):
@@ -250,13 +251,16 @@ class Flip(Step):
         return READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(self.side, flip_commands(order, self.side, to_drbd=self.to_drbd)),)
+        return (Action(self.side, flip_commands(order, views[self.side], self.side, to_drbd=self.to_drbd)),)
 
 
-def flip_commands(order: Order, side: Side, *, to_drbd: bool) -> tuple[Command, ...]:
+def flip_commands(order: Order, view: View, side: Side, *, to_drbd: bool) -> tuple[Command, ...]:
+    """Those that point elsewhere or are not there; all of them last in the end."""
     commands: list[Command] = []
     for disk in order.disks:
-        commands += files.link(disk.link, disk.drbd if to_drbd else disk.backing(side))
+        to = disk.drbd if to_drbd else disk.backing(side)
+        if look.link_to(view, disk) != to:
+            commands += files.link(disk.link, to)
     return (*commands, files.sync_folder(files.LINKS_DIR))
 
 

@@ -358,6 +358,7 @@ _TO_STREAM: tuple[Step, ...] = (
     Ready(),
     SourceAutostartOff(),
     Flip("target-flip", Phase.CUTOVER, Side.TARGET, to_drbd=False),
+    stream.TargetTables(),
 )
 _CHANGE_SIDES: tuple[Step, ...] = (Demote(), TargetDown(), stream.TargetOpen())
 STREAM_STEPS: tuple[Step, ...] = (*_TO_STREAM, stream.Stream(), *_CHANGE_SIDES, Go())

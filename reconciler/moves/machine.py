@@ -26,9 +26,9 @@ MIRROR_PATIENCE_S = 600.0
 """The domain runs all the while, and a sync given up is lost: no hurry there."""
 HOLD_RETRY_S = 60.0
 RESUME_S = 2.0
-"""A journey asks nothing of its hosts for so long after a domain was set going again, unless the daemon has
-something else to do: the guest connects its disks and network, which takes processor time of both the guest
-and its host (lab, one processor: 1.4 s)."""
+"""A journey asks nothing of its hosts for so long after a domain was set going again: the guest connects its
+disks and network, which takes processor time of both the guest and its host (lab, one processor: 1.4 s while
+it was asked, about 0.5 s since)."""
 WINDOW_POLL_S = 60.0
 _HEAL = frozenset({Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY, Reason.REWOUND})
 """Held for these, a journey goes on as soon as the hosts answer again: the trouble is over then."""

@@ -83,7 +83,7 @@ class TargetLinks(Step):
         return READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, flip_commands(order, Side.TARGET, to_drbd=True)),)
+        return (Action(Side.TARGET, flip_commands(order, views.target, Side.TARGET, to_drbd=True)),)
 
 
 class TargetConfig(Step):
@@ -109,7 +109,8 @@ class TargetConfig(Step):
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         if order.config_text is None:
             return ()
-        return (Action(Side.TARGET, files.write(order.config_path, order.config_text)),)
+        found = views.target.get(files.text_of(order.config_path))
+        return (Action(Side.TARGET, files.keep(order.config_path, order.config_text, found)),)
 
 
 class Connect(Step):

@@ -102,7 +102,7 @@ class NewLinks(Step):
         return DONE if look.links_all(views.target, order, Side.TARGET, drbd_side=False) else READY
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        return (Action(Side.TARGET, flip_commands(order, Side.TARGET, to_drbd=False)),)
+        return (Action(Side.TARGET, flip_commands(order, views.target, Side.TARGET, to_drbd=False)),)
 
 
 class Populate(Step):
@@ -167,7 +167,8 @@ class NewConfig(Step):
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
         assert order.config_text is not None
-        return (Action(Side.TARGET, files.write(order.config_path, order.config_text)),)
+        found = views.target.get(files.text_of(order.config_path))
+        return (Action(Side.TARGET, files.keep(order.config_path, order.config_text, found)),)
 
 
 class CreatePaused(Step):

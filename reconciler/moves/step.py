@@ -137,7 +137,8 @@ class Step:
         raise NotImplementedError
 
     def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
-        """Only called after READY on the same views. A step that only waits never gets here."""
+        """Only called after READY on the same views, after DONE as well if the step is lasting. A step that
+        only waits never gets here."""
         raise NotImplementedError
 
     def deadline_s(self, order: Order) -> float:

@@ -86,6 +86,33 @@ class TargetLower(Step):
         return (Action(Side.TARGET, tuple(commands)),)
 
 
+class TargetTables(Step):
+    """What the target's volumes will stand on is loaded beside what stands in for it.
+
+    Putting it in its place then takes one command for all of them, while the domain stands still.
+    """
+
+    name = "target-tables"
+    phase = Phase.CUTOVER
+
+    def looks(self, order: Order, progress: Progress) -> Looks:
+        return {Side.TARGET: (dm.TABLES, dm.LOADED)}
+
+    def judge(self, order: Order, progress: Progress, views: Views) -> Verdict:
+        for disk in order.disks:
+            if not shut(disk, views.target):
+                return wrong(pivot.over(disk, views.target, Side.TARGET))
+        return READY if self._missing(order, views.target) else DONE
+
+    def _missing(self, order: Order, view: View) -> tuple[Command, ...]:
+        loaded = view.get(dm.LOADED)
+        wanted = {disk.mapped(Side.TARGET): extents(disk, view) for disk in order.disks}
+        return tuple(dm.load(name, lines) for name, lines in wanted.items() if loaded.get(name) != lines)
+
+    def act(self, order: Order, progress: Progress, views: Views) -> tuple[Action, ...]:
+        return (Action(Side.TARGET, self._missing(order, views.target)),)
+
+
 class Stream(Step):
     """The domain is paused on both sides, with the same memory; the target's copy has never run."""
 
@@ -160,7 +187,7 @@ class Stream(Step):
             compressed=policy.compression is Compression.ZSTD,
             transport=policy.transport,
         )
-        return (Action(Side.TARGET, opening(order, views.target)), Action(Side.SOURCE, (send,)))
+        return (Action(Side.SOURCE, (send,)),)
 
     def deadline_s(self, order: Order) -> float:
         return order.policy.suspend_timeout_s + order.policy.ship_timeout_s
@@ -210,7 +237,7 @@ class Live(Stream):
             disks=[disk.link for disk in order.disks],
             transport=order.policy.transport,
         )
-        return (Action(Side.TARGET, opening(order, views.target)), Action(Side.SOURCE, (send,)))
+        return (Action(Side.SOURCE, (send,)),)
 
 
 def at_rest(order: Order) -> tuple[xl.Then, ...]:
@@ -259,10 +286,7 @@ def on_its_way(order: Order) -> Verdict:
 
 
 def opening(order: Order, view: View) -> tuple[Command, ...]:
-    """Loads the tables of the target's volumes that are on something else than their extents.
-
-    `opened` puts them in their place. They are loaded while the domain still runs: later its time counts.
-    """
+    """Loads the tables of the target's volumes that are on something else than their extents."""
     tables, loads = view.get(dm.TABLES), list[Command]()
     for disk in order.disks:
         name, lines = disk.mapped(Side.TARGET), extents(disk, view)
@@ -274,6 +298,15 @@ def opening(order: Order, view: View) -> tuple[Command, ...]:
 def opened(order: Order) -> Command:
     """Puts the target's volumes on the tables that are loaded."""
     return dm.resume(*(disk.mapped(Side.TARGET) for disk in order.disks))
+
+
+def reopened(order: Order, view: View) -> tuple[Command, ...]:
+    """What leaves the target's volumes on their extents, with nothing else loaded, whatever was begun."""
+    tables, loaded = view.get(dm.TABLES), view.get(dm.LOADED)
+    names = (disk.mapped(Side.TARGET) for disk in order.disks if extents(disk, view))
+    clear = [dm.clear(name) for name in names if loaded.get(name) and dm.plain(tables.get(name, ()))]
+    loads = opening(order, view)
+    return (*clear, *loads, opened(order)) if loads else tuple(clear)
 
 
 class TargetOpen(Step):

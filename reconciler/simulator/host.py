@@ -65,17 +65,30 @@ class SimHost:
 
     def set_table(self, device: Mapped, table: tuple[Segment, ...]) -> None:
         """Make a table live: device-mapper claims what it maps (a PV may be claimed by many maps)."""
-        for below in {s.device for s in device.table if s.device}:
+        self._drop_table(device, device.table)
+        device.table = table
+        device.size = sum(segment.length for segment in table)
+        self._hold_table(device, table)
+
+    def load_table(self, device: Mapped, table: tuple[Segment, ...] | None) -> None:
+        """Beside the live one: what it maps is open from then on. None forgets it."""
+        self._drop_table(device, device.loaded or ())
+        device.loaded = table
+        self._hold_table(device, table or ())
+
+    def _drop_table(self, device: Mapped, table: tuple[Segment, ...]) -> None:
+        for below in {s.device for s in table if s.device}:
             below.close(f"dm {device.name}")
             if not any(opener.startswith("dm ") for opener in below.opens):
                 below.claim = None
-        device.table = table
-        device.size = sum(segment.length for segment in table)
+
+    def _hold_table(self, device: Mapped, table: tuple[Segment, ...]) -> None:
         for below in {s.device for s in table if s.device}:
             below.open(f"dm {device.name}")
             below.claim = "dm"
 
     def remove_map(self, device: Mapped) -> None:
+        self.load_table(device, None)
         self.set_table(device, ())
         del self.maps[device.name]
 

@@ -189,6 +189,11 @@ def test_a_failed_query_is_unknown() -> None:
 def test_queries() -> None:
     assert (dm.TABLES.name, dm.TABLES.parse) == ("the tables of device-mapper", dm.parse_tables)
     assert dm.TABLES.command == Command(("dmsetup", "table"))
+    assert (dm.LOADED.name, dm.LOADED.parse) == (
+        "the tables that are loaded beside those in use",
+        dm.parse_tables,
+    )
+    assert dm.LOADED.command == Command(("dmsetup", "table", "--inactive"))
     assert dm.NUMBERS.name == "the numbers of device-mapper's devices"
     assert dm.NUMBERS.parse is dm.parse_numbers
     assert dm.NUMBERS.command == Command(
@@ -244,6 +249,10 @@ def test_commands() -> None:
         Command(("dmsetup", "load", "a"), stdin=text),
         Command(("dmsetup", "resume", "--noudevsync", "--nolockfs", "a"), timeout_s=60),
     )
+    assert dm.resume("a", "b") == Command(
+        ("dmsetup", "resume", "--noudevsync", "--nolockfs", "a", "b"), timeout_s=120
+    )
+    assert dm.clear("a") == Command(("dmsetup", "clear", "a"))
     assert dm.remove("xr-a") == Command(("dmsetup", "remove", "xr-a"), timeout_s=60)
 
 

@@ -119,6 +119,7 @@ NORMAL: dict[str, Callable[[View], Any]] = {
     files.IMAGES.name: lambda view: sorted((p, size > 0) for p, size in view.get(files.IMAGES).items()),
     drbd.COPIES.name: lambda view: view.get(drbd.COPIES),
     dm.TABLES.name: lambda view: sorted(view.get(dm.TABLES).items()),
+    dm.LOADED.name: lambda view: sorted(view.get(dm.LOADED).items()),
     dm.SUSPENDED.name: lambda view: sorted(view.get(dm.SUSPENDED)),
     files.SAVED_AT_SHUTDOWN.name: lambda view: sorted(view.get(files.SAVED_AT_SHUTDOWN)),
     files.EPOCHS.name: lambda view: sorted(view.get(files.EPOCHS).items()),
@@ -185,6 +186,12 @@ def pivot(play: Play, sizes: dict[str, int]) -> None:
     prepare(play, "xen1", lower)
     play.do("xen1", dm.swap(names[0], over[names[0]])[0])  # refused: DRBD is Secondary
     play.do("xen1", drbd.force_primary(RESOURCE))
+    play.see("xen1", dm.LOADED)
+    play.do("xen1", dm.load(names[0], over[names[0]]))
+    play.do("xen1", drbd.secondary(RESOURCE))  # refused: what is loaded holds it open
+    play.see("xen1", dm.TABLES, dm.LOADED)
+    play.do("xen1", dm.clear(names[0]), dm.clear(names[0]))
+    play.see("xen1", dm.LOADED)
     for name in names:
         play.do("xen1", Command(("dmsetup", "suspend", "--noudevsync", "--nolockfs", name)))
         play.see("xen1", dm.SUSPENDED)
@@ -194,7 +201,7 @@ def pivot(play: Play, sizes: dict[str, int]) -> None:
     play.see("xen1", *seen)
     play.do("xen1", drbd.disconnect(RESOURCE), *(dm.load(name, own[name]) for name in names))
     play.do("xen1", dm.resume(names[0], "nosuch", names[1]))  # refused: the second; the first is done
-    play.see("xen1", dm.TABLES)
+    play.see("xen1", dm.TABLES, dm.LOADED)
     play.do("xen1", dm.resume(*names))
     play.see("xen1", *seen)
     play.do("xen1", drbd.down(RESOURCE), *(dm.remove(f"xr-{name}") for name in names))
@@ -239,7 +246,8 @@ def stream(play: Play, sizes: dict[str, int]) -> None:
     play.do("xen1", *(each for name in names for each in dm.swap(name, here[name])), xl.unpause("web1"))
     for host in ("xen1", "xen2"):
         play.see(host, *seen)
-    play.do("xen2", *(dm.remove(f"xr-{name}") for name in names))
+    play.do("xen2", *(dm.remove(f"xr-{name}") for name in names), dm.load(names[0], own[names[0]]))
+    play.see("xen2", dm.LOADED)
     play.do("xen2", *(lvm.remove("vg", name) for disk in DISKS for name in (disk, f"{disk}-drbdmd")))
     play.do("xen2", *lvm.flush("vg"))
     play.do("xen2", files.remove(*(f"/etc/xen/disks/{disk}" for disk in DISKS)))

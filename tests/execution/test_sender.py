@@ -359,7 +359,7 @@ def receive(folder: Path, shared: bool, ours: str = "#!/bin/sh\necho ours\n") ->
 
 def later(path: Path, expected: str) -> bool:
     """Whether a file comes to say that."""
-    for _ in range(100):
+    for _ in range(100 + 20 * sender.LATER_S):
         if path.exists() and path.read_text() == expected:
             return True
         time.sleep(0.05)
@@ -374,6 +374,8 @@ def test_the_script_is_there_for_its_receiver_until_the_disks_are_open(tmp_path:
         assert said == "xl migration receiver ready, send binary domain data.\nnamed\n"
         assert (tmp_path / "said").read_text() == "migrate-receive\nrename web1--incoming web1\n"
         assert (tmp_path / "opened").read_text() == ("ours\n" if case == "shared" else "of Xen\n")
+        if case == "shared":
+            assert later(tmp_path / "monitor", ours), "what takes it off keeps nobody waiting"
         assert later(tmp_path / "monitor", XENS), "who starts the guest anew has Xen's"
         assert (tmp_path / "block").read_text() == XENS
     finally:

@@ -147,6 +147,7 @@ STREAM_FORWARD = {
     "cutover-ready": (SOURCE, SOURCE, True, True),
     "source-autostart-off": (SOURCE, SOURCE, True, True),
     "target-flip": (SOURCE, SOURCE, True, True),
+    "target-tables": (SOURCE, SOURCE, True, True),
     "cutover-stream": (SOURCE, SOURCE, True, False),
     "source-demote": (SOURCE, SOURCE, False, False),
     "target-drbd-down": (SOURCE, SOURCE, False, False),

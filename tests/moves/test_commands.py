@@ -185,6 +185,7 @@ def streaming() -> Iterator[Case]:
     yield at("source-resource-file"), no_file, T
     yield at("target-resource-file"), S, changed(T, files.text_of("/etc/drbd.d/xr-web1.res"), None)
     yield at("source-resource-file-again"), no_file, T
+    yield at("target-tables"), S, with_tables(T, SHUT, LOWER_T)
     yield at("cutover-stream"), FROM, TO
     yield at("source-demote"), paused, BESIDE
     yield at("source-demote"), over(paused, DRBD, LOWER, only("root", NOTHING)), BESIDE

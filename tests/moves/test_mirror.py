@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.commands import drbd, files, lvm, xl
+from reconciler.commands import dm, drbd, files, lvm, xl
 from reconciler.model.facts import View
 from reconciler.model.move import Order, Progress, Reason
 from reconciler.moves import pivot
@@ -223,6 +223,8 @@ def test_a_mirror_that_failed_is_kept_for_the_next(order: Order) -> None:
     after = held_volumes(has(T, None), tags=frozenset({KEPT}), meta=False)
     after = changed(after, files.text_of(order.config_path), None)
     assert steps.judge(CLEANED, S, over(after, OWN), order) == DONE
+    begun = changed(over(after, OWN), dm.LOADED, only("root", SHUT))
+    assert sent(CLEANED, S, begun, order) == [commands[0], "dmsetup clear fast-web1--root"]
 
 
 @pytest.mark.parametrize(

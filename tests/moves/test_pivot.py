@@ -166,7 +166,10 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
         SOURCE: {lvm.VOLUMES, drbd.RESOURCES, xl.DOMAINS, dm.TABLES},
         TARGET: {xl.DOMAINS, xl.VBDS, dm.NUMBERS},
     },
-    "back-source-plain": {SOURCE: {drbd.RESOURCES, dm.TABLES, dm.SUSPENDED}, TARGET: {drbd.RESOURCES}},
+    "back-source-plain": {
+        SOURCE: {drbd.RESOURCES, dm.TABLES, dm.LOADED, dm.SUSPENDED},
+        TARGET: {drbd.RESOURCES},
+    },
     "back-source-leftovers": {
         SOURCE: {
             xl.DOMAINS,
@@ -589,6 +592,21 @@ def test_coming_off_whatever_is_left() -> None:
     assert sent(progress, waiting(over(ALONE, EXTENTS, ELSE), "root")) == ROOT_TO_EXTENTS, "its own is right"
 
 
+def test_what_a_pivot_that_was_cut_short_has_loaded_is_forgotten() -> None:
+    """It holds DRBD open, and anybody's resume would put it in use."""
+    progress, plain = back(PLAIN), over(with_res(S, res()), EXTENTS, LOWER)
+    begun = changed(plain, dm.LOADED, only("data", DRBD))
+    assert sent(progress, begun) == ["dmsetup clear vg-web1--data"], "nobody writes through DRBD"
+    half = changed(over(ALONE, EXTENTS, LOWER, only("root", DRBD)), dm.LOADED, only("data", DRBD))
+    assert sent(progress, half) == ["dmsetup clear vg-web1--data", *ROOT_TO_EXTENTS]
+    for view in (
+        changed(plain, dm.LOADED, only("data", LVMS)),
+        changed(plain, dm.LOADED, {"vg-web2--data": DRBD["vg-web1--data"]}),
+    ):
+        assert judge(progress, view) == DONE, "it is LVM's, or another domain's"
+    assert sent(progress, changed(ALONE, dm.LOADED, DRBD)) == [*ROOT_TO_EXTENTS, *DATA_TO_EXTENTS]
+
+
 def test_what_lvm_has_put_there_is_left_alone() -> None:
     """Then the guest is past DRBD already, and every write is in the volume's extents."""
     progress = back(PLAIN)
@@ -650,7 +668,7 @@ def test_going_back_past_a_newer_copy_on_the_target() -> None:
     plain = steps.step(PLAIN, PIVOT, Direction.BACK)
     assert plain.judge(PIVOT, asked, Views({Side.SOURCE: ALONE})) == READY
     looks = steps.step(PLAIN, PIVOT, Direction.BACK).looks(PIVOT, silent)
-    assert looks == {Side.SOURCE: (drbd.RESOURCES, dm.TABLES, dm.SUSPENDED)}
+    assert looks == {Side.SOURCE: (drbd.RESOURCES, dm.TABLES, dm.LOADED, dm.SUSPENDED)}
 
 
 def test_after_a_reboot_the_target_is_asked_before_the_symlinks_lead_somewhere() -> None:

@@ -162,6 +162,11 @@ def with_tables(view: View, *found: Tables) -> View:
     return over(view, META, *found)
 
 
+def loaded(view: View, *found: Tables) -> View:
+    """The target with these tables loaded beside those in use."""
+    return changed(view, dm.LOADED, {name: lines for tables in found for name, lines in tables.items()})
+
+
 def waiting(view: View, *names: str) -> View:
     return changed(view, dm.SUSPENDED, frozenset(names))
 
@@ -212,6 +217,7 @@ def test_the_steps_that_only_a_stream_has() -> None:
     here, there = named(STREAM), named(PIVOT)
     assert {name: here[name] for name in here.keys() - there.keys()} == {
         "target-lower": (Phase.MIRROR, 2),
+        "target-tables": (Phase.CUTOVER, 2),
         "cutover-stream": (Phase.CUTOVER, 1),
         "target-open": (Phase.CUTOVER, 3),
         "source-destroyed": (Phase.SETTLE, 3),
@@ -245,6 +251,7 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
         TARGET: PIVOT_LOOKS["cutover-ready"][TARGET] - {files.SPACE},
     },
     "target-lower": {TARGET: {dm.TABLES}},
+    "target-tables": {TARGET: {dm.TABLES, dm.LOADED}},
     "cutover-stream": {
         SOURCE: {files.lock_of("web1"), files.BOOT_ID, xl.DOMAINS, xl.CONFIGS},
         TARGET: RUNNING,
@@ -256,7 +263,7 @@ LOOKS: dict[str, dict[Side, set[Any]]] = {
     "target-leftovers": {
         TARGET: {lvm.VOLUMES, files.RESOURCE_FILES, files.UNFINISHED, drbd.RESOURCES, dm.TABLES}
     },
-    "back-target-cleaned": {TARGET: {*CLEANING, files.text_of(STREAM.config_path)}},
+    "back-target-cleaned": {TARGET: {*CLEANING, dm.LOADED, files.text_of(STREAM.config_path)}},
 }
 """Of the steps that look at what device-mapper has done."""
 
@@ -419,16 +426,25 @@ def test_a_lower_device_over_something_else(disk: str) -> None:
 FROM = has(S, dom(), joined=True)
 TO = with_tables(has(T, None), SHUT, LOWER_T)
 BOTH_PAUSED = has(S, PAUSED), with_tables(COPY, SHUT, LOWER_T)
+
+
+def test_what_the_volumes_will_stand_on_is_loaded_before_the_domain_is_suspended() -> None:
+    tables, shut = at("target-tables"), with_tables(T, SHUT, LOWER_T)
+    assert sent(TARGET, tables, S, shut) == [loading("root"), loading("data")]
+    assert sent(TARGET, tables, S, loaded(shut, SHUT)) == [loading("root"), loading("data")]
+    assert sent(TARGET, tables, S, loaded(shut, only("root", OWN))) == [loading("data")]
+    assert judge(tables, S, loaded(shut, OWN)) == DONE
+    for disk in ("root", "data"):
+        opened = with_tables(T, SHUT, LOWER_T, only(disk, OWN))
+        assert judge(tables, S, opened) == wrong(stands_on(disk, "its extents"))
+
+
 AT, AFTER = at("cutover-stream"), at("cutover-stream", "cutover-stream")
 
 
 def test_the_memory_goes_straight_into_a_paused_copy() -> None:
-    *loads, (side, command) = steps.acts(AT, FROM, TO, STREAM)
+    ((side, command),) = steps.acts(AT, FROM, TO, STREAM)
     assert side is SOURCE
-    assert [(to, f"{' '.join(load.argv)} < {load.stdin}") for to, load in loads] == [
-        (TARGET, loading("root")),
-        (TARGET, loading("data")),
-    ], "what the volumes will stand on, while nobody waits for it"
     assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=False)
     assert (command.argv[3:], command.timeout_s, command.unit) == (
         ("stream", "web1", "root@10.99.0.2"),
@@ -437,13 +453,13 @@ def test_the_memory_goes_straight_into_a_paused_copy() -> None:
     )
     policy = replace(STREAM.policy, suspend_timeout_s=7, ship_timeout_s=11)
     order = replace(STREAM, policy=policy, target=replace(STREAM.target, user="mover"))
-    *_, (_, command) = steps.acts(AT, FROM, TO, order)
+    ((_, command),) = steps.acts(AT, FROM, TO, order)
     assert (command.argv[-1], command.timeout_s) == ("mover@10.99.0.2", 18)
     order = replace(STREAM, policy=replace(STREAM.policy, compression=Compression.ZSTD))
-    *_, (_, command) = steps.acts(AT, FROM, TO, order)
+    ((_, command),) = steps.acts(AT, FROM, TO, order)
     assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=True)
     order = replace(STREAM, policy=replace(STREAM.policy, transport=Transport.TCP))
-    *_, (_, command) = steps.acts(AT, FROM, TO, order)
+    ((_, command),) = steps.acts(AT, FROM, TO, order)
     assert command == xl.stream("web1", "root", "10.99.0.2", 3900, compressed=False, transport=Transport.TCP)
     order = replace(STREAM, policy=replace(STREAM.policy, suspend_timeout_s=7))
     assert steps.step("cutover-stream", order).deadline_s(order) == 7 + order.policy.ship_timeout_s

@@ -61,6 +61,7 @@ def empty(host: str) -> View:
         xl.VBDS: (),
         lvm.VOLUMES: (),
         dm.TABLES: {},
+        dm.LOADED: {},
         dm.SUSPENDED: frozenset(),
         dm.NUMBERS: {},
         lvm.GROUPS: (VolumeGroup(HOSTS[host].volume_group, 64 << 30, 32 << 30, 4 * MIB),),

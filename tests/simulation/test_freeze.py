@@ -83,6 +83,6 @@ def test_whether_it_runs_is_asked_at_once_where_that_is_not_known() -> None:
 
 def test_what_a_fresh_step_acts_on_is_read_right_before() -> None:
     """Not behind its last commands: somebody extends the volumes in between, and the guest uses the room."""
-    outcome = replay("stream-back-sync:124:extend@back-source-plain")
+    outcome = replay("stream-back-sync:126:extend@back-source-plain")
     assert (outcome.status, outcome.trouble) == ("back", "")
     assert outcome.faults

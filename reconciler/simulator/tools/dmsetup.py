@@ -23,6 +23,7 @@ def main(host: SimHost, args: list[str], stdin: str) -> Steps:
         "info": info,
         "create": create,
         "load": load,
+        "clear": clear,
         "suspend": suspend,
         "resume": resume,
         "remove": remove,
@@ -41,6 +42,13 @@ def named(host: SimHost, name: str, operation: str) -> Mapped:
 
 
 def table(host: SimHost, args: list[str], stdin: str) -> Result:
+    if args == ["--inactive"]:
+        loaded = [
+            f"{name}: {line}\n"
+            for name, device in sorted(host.maps.items())
+            for line in [segment.line() for segment in device.loaded or ()] or [""]
+        ]
+        return Result(0, "".join(loaded) or "No devices found\n")
     if args:
         device = host.maps.get(args[0].removeprefix("/dev/mapper/"))
         if device is None:
@@ -122,7 +130,12 @@ def create(host: SimHost, args: list[str], stdin: str) -> Result:
 def load(host: SimHost, args: list[str], stdin: str) -> Result:
     device = named(host, args[0], "reload")
     given = args[args.index("--table") + 1] if "--table" in args else stdin
-    device.loaded = parse(host, given)
+    host.load_table(device, parse(host, given))
+    return Result()
+
+
+def clear(host: SimHost, args: list[str], stdin: str) -> Result:
+    host.load_table(named(host, args[0], "clear"), None)
     return Result()
 
 
@@ -137,7 +150,7 @@ def resume(host: SimHost, args: list[str], stdin: str) -> Result:
         device = named(host, name, "resume")
         if device.loaded is not None:
             host.set_table(device, device.loaded)
-            device.loaded = None
+            host.load_table(device, None)
         device.suspended = False
     return Result()
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -63,10 +62,10 @@ CHANGE = (
     "os.fsync(disk)\n"
 )
 EVENTS = "/tmp/bench-events"
+LISTEN = f"setsid drbdsetup events2 --timestamps bench >{EVENTS} 2>&1 </dev/null & echo $!"
 WAIT = (
-    f"drbdsetup events2 --timestamps bench >{EVENTS} & "
     "until drbdsetup events2 --now --statistics bench | "
-    "grep -q 'replication:Established peer-disk:UpToDate'; do sleep 0.1; done; kill $!"
+    "grep -q 'replication:Established peer-disk:UpToDate'; do sleep 0.1; done"
 )
 
 
@@ -141,21 +140,24 @@ def written(source: Host, target: Host, mib: int, percents: Sequence[float]) -> 
 
 
 def alone_s(events: str) -> float:
-    """How long DRBD says that it was a source of a sync."""
-    at = {}
-    for line in events.splitlines():
-        if found := re.search(r" replication:(\w+)", line):
-            at[found[1]] = datetime.datetime.fromisoformat(line.split()[0])
-    return (at["Established"] - at["SyncSource"]).total_seconds()
+    """How long DRBD says that it was a source of a sync, from its first word of it to its last."""
+    told = [line for line in events.splitlines() if " replication:" in line]
+    began = next(n for n, line in enumerate(told) if "replication:SyncSource" in line)
+    assert began > 0, "it was listened to from before the sync"
+    ended = next(line for line in told[began:] if "replication:Established" in line)
+    first, last = (datetime.datetime.fromisoformat(line.split()[0]) for line in (told[began], ended))
+    return (last - first).total_seconds()
 
 
 def sync(source: Host, target: Host, mib: int) -> tuple[float, float, float]:
     """MiB a second of one whole sync and of it alone, and the MiB that were sent."""
     up(source, target)
     before = sent_bytes(source)
+    listener = source.run(LISTEN).strip()
     target.run("drbdadm up bench")
     took_s = seconds(source, WAIT)
     sent = (sent_bytes(source) - before) / 2**20
+    source.run(f"sleep 0.5; kill {listener}")
     alone = alone_s(source.run(["cat", EVENTS]))
     down(source, target)
     return mib / took_s, mib / alone, sent

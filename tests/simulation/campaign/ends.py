@@ -57,13 +57,20 @@ def paused(host: SimHost) -> bool:
 
 
 def unfinished(world: World) -> list[str]:
-    """Files and symlinks that were begun under another name."""
-    return [
+    """Files and symlinks that were begun under another name; tables that a resume would put in use."""
+    named = [
         f"I6: {path} is left on {host.name}"
         for host in world.hosts.values()
         for path in host.files.nodes
         if path.endswith(files.NEW)
     ]
+    loaded = [
+        f"I6: a table is loaded beside that of {name} on {host.name}"
+        for host in world.hosts.values()
+        for name, device in host.maps.items()
+        if device.loaded is not None
+    ]
+    return named + loaded
 
 
 def here(host: SimHost, order: Order, may_be_down: bool) -> list[str]:

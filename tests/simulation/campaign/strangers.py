@@ -94,12 +94,18 @@ def links(host: SimHost) -> Steps:
 
 
 def refresh(host: SimHost) -> None:
-    """`lvchange --refresh`: active volumes stand on their extents again, whoever has them open."""
+    """`lvchange --refresh`: active volumes stand on their extents again, whoever has them open.
+
+    LVM loads no table that is like the one in use, but puts in use what somebody else has loaded.
+    """
     for group in host.groups.values():
         for volume in group.volumes.values():
             device = host.volume_device(group, volume)
-            if device is not None:
-                host.set_table(device, host.extents_of(group, volume))
+            if device is None:
+                continue
+            extents = host.extents_of(group, volume)
+            host.set_table(device, device.loaded if device.loaded and device.table == extents else extents)
+            host.load_table(device, None)
 
 
 def extend(host: SimHost) -> None:
@@ -111,3 +117,4 @@ def extend(host: SimHost) -> None:
             if device is not None and more and volume.name.endswith(("-root", "-data")):
                 volume.runs += more
                 host.set_table(device, host.extents_of(group, volume))
+                host.load_table(device, None)
