@@ -27,8 +27,8 @@ MIRROR_PATIENCE_S = 600.0
 HOLD_RETRY_S = 60.0
 RESUME_S = 2.0
 """A journey asks nothing of its hosts for so long after a domain was set going again: the guest connects its
-disks and network, which takes processor time of both the guest and its host (lab, one processor: 1.4 s while
-it was asked, about 0.5 s since)."""
+disks and network, which takes processor time of both the guest and its host (lab, one processor: it is heard
+again in a third of the time)."""
 WINDOW_POLL_S = 60.0
 _HEAL = frozenset({Reason.UNREACHABLE, Reason.OUTCOME_UNKNOWN, Reason.BUSY, Reason.REWOUND})
 """Held for these, a journey goes on as soon as the hosts answer again: the trouble is over then."""
