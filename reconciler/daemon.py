@@ -8,9 +8,10 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
@@ -185,18 +186,33 @@ def opened(config: Config, clock: Clock) -> Iterator[Cycle]:
             journal.close()
 
 
+def on_signals(does: Mapping[signal.Signals, Callable[[], None]]) -> None:
+    """Do this when one comes, in a thread of its own.
+
+    A handler runs inside whatever the main thread is at, which may hold the very lock that the handler then
+    waits for: so it only notes the number (`SimpleQueue.put` may interrupt itself).
+    """
+    came: SimpleQueue[signal.Signals] = SimpleQueue()
+
+    def attend() -> None:
+        while True:
+            does[came.get()]()
+
+    for number in does:
+        signal.signal(number, lambda number, frame: came.put(signal.Signals(number)))
+    threading.Thread(target=attend, name="signals", daemon=True).start()
+
+
 def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
     stop, wake = threading.Event(), threading.Event()
 
-    def end(number: int, frame: object) -> None:
-        log.info("%s: ending after the step under way", signal.Signals(number).name)
+    def end() -> None:
+        log.info("told to end: ending after the step under way")
         stop.set()
         wake.set()
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGHUP, lambda number, frame: wake.set())
+    on_signals({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: wake.set})
     clock = SystemClock(stop)
     with opened(config, clock) as cycle, watching(config.repository, wake):
         Daemon(cycle, clock, stop, wake).run()
@@ -205,8 +221,7 @@ def serve(config: Config) -> None:
 def converge(config: Config, deadline_s: float | None = None) -> Plan | None:
     """Passes until nothing is under way and nothing more can be begun, or the deadline; the last plan."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, frame: stop.set())
+    on_signals({signal.SIGTERM: stop.set, signal.SIGINT: stop.set})
     clock = SystemClock(stop)
     with opened(config, clock) as cycle:
         began = clock.monotonic_s()
