@@ -129,11 +129,19 @@ def test_resource_file() -> None:
 
 def test_a_rate_of_0_is_a_remark_in_the_resource_file() -> None:
     sides = [drbd.ResourceSide("xen1", "10.0.0.1", 7850, ())]
-    paused, slow, fast = (drbd.resource_file("r", "secret", rate, sides) for rate in (0, 1, 50))
-    assert [drbd.pauses(text) for text in (paused, slow, fast)] == [True, False, False]
+    texts = [drbd.resource_file("r", "secret", rate, sides) for rate in (0, 1, 50, 1000)]
+    paused = texts[0]
+    assert [drbd.pauses(text) for text in texts] == [True, False, False, False]
     assert "resync-rate 1M;" in paused and "c-max-rate 1M;" in paused
-    assert len({drbd.rateless(text) for text in (paused, slow, fast)}) == 1
+    assert len({drbd.rateless(text) for text in texts}) == 1
     assert drbd.rateless(paused) != drbd.rateless(paused.replace("7850", "7851"))
+
+
+@pytest.mark.parametrize(
+    ("rate_mb_s", "pages"), [(0, 8_000), (100, 8_000), (101, 8_080), (250, 20_000), (4096, 40_000)]
+)
+def test_a_faster_sync_gets_more_buffers_up_to_an_end(rate_mb_s: int, pages: int) -> None:
+    assert f"    max-buffers {pages};\n" in drbd.resource_file("r", "secret", rate_mb_s, [])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A full sync with the resource file of a move, against what the link and the disks do raw, in one run.
 
-    python -m tests.lab.bench.sync --mib 256 --full 5,90,100 --changed 1,5 --written 1,5 --repeat 3
+    python -m tests.lab.bench.sync --mib 256 --full 5,90,100 --changed 1,5 --written 1,5 --raise --repeat 3
 
 The target's volume is full of something else before each; or, for `--changed`, it holds what the source has
 but for some blocks of 4 KiB, here and there, and the two are compared as for a mirror that is kept. For
@@ -10,14 +10,19 @@ There are two rates: of the whole sync as a user waits for it, from the target's
 both, and of the sync alone, from where DRBD says that it has begun. Both are held against the slower of what
 link and disk do raw, each by itself; on hosts of one processor they share that, so the sync alone is held
 against raw TCP that is written raw to the disk as well.
+The emulated processors are slow beside link and disk: with `--link-mbit` the link is the slowest part, as it
+mostly is between real hosts. `--lend` lets DRBD hand the pages that it sends to TCP in place of copying them,
+which no move does (`drbd.copy_pages`). `--raise` limits a sync to 20 MB a second, then lifts that.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import shlex
 import statistics
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +34,18 @@ from tests.lab.lab import Lab
 MINOR, PORT, RAW_PORT = 190, 7890, 9999
 RATE_MB_S = 4096
 """The most that DRBD takes, so no limit: what the link and the disks allow is measured."""
+SLOW_MB_S = 20
+WATCHED_S = 8
+WATCH = (
+    "import re, time\n"
+    "def left(): return int(re.search(r'oos:(\\d+)', open('/proc/drbd').read())[1]) / 1024\n"
+    "at, before = time.monotonic(), left()\n"
+    f"for _ in range({WATCHED_S}):\n"
+    "    time.sleep(1)\n"
+    "    now, after = time.monotonic(), left()\n"
+    "    print(round((before - after) / (now - at), 1))\n"
+    "    at, before = now, after\n"
+)
 TAKE = (
     "import mmap, os, socket, sys, time\n"
     "piece = mmap.mmap(-1, 1 << 20)\n"
@@ -47,6 +64,15 @@ GIVE = (
     "        break\n"
     "    except OSError: time.sleep(0.2)\n"
     "for _ in range(int(sys.argv[2])): peer.sendall(bytes(1 << 20))\n"
+)
+PUT = (
+    "import mmap, os, sys, time\n"
+    "piece = mmap.mmap(-1, 1 << 20)\n"
+    "piece.write(os.urandom(1 << 20))\n"
+    "disk = os.open('/dev/vg/bench', os.O_WRONLY | os.O_DIRECT)\n"
+    "began = time.monotonic()\n"
+    "for _ in range(int(sys.argv[1])): os.write(disk, piece)\n"
+    "print(time.monotonic() - began)\n"
 )
 FILL = (
     "dd if=/dev/urandom of=/dev/shm/piece bs=1M count=8 status=none; at=0; n=0; "
@@ -85,10 +111,8 @@ def raw_link(source: Host, target: Host, mib: int, onto: str = "") -> float:
 
 
 def raw_disk(host: Host, mib: int) -> float:
-    """MiB a second written straight to the volume."""
-    write = "dd if=/dev/shm/piece of=/dev/vg/bench bs=1M seek=$i oflag=direct conv=notrunc status=none"
-    pieces = f"for i in $(seq 0 8 {mib - 8}); do {write}; done"
-    return mib / seconds(host, pieces)
+    """MiB a second written straight to the volume, by one process."""
+    return mib / float(host.run(["python3", "-c", PUT, str(mib)], timeout_s=1800))
 
 
 def sent_bytes(host: Host) -> int:
@@ -163,7 +187,26 @@ def sync(source: Host, target: Host, mib: int) -> tuple[float, float, float]:
     return mib / took_s, mib / alone, sent
 
 
-def write(lab: Lab, *, compare: bool) -> None:
+def raised(lab: Lab, source: Host, target: Host) -> list[float]:
+    """MiB a second in each of the seconds after the limit was lifted; the first comes before."""
+    write(lab, compare=False, rate_mb_s=SLOW_MB_S)
+    up(source, target)
+    target.run("drbdadm up bench")
+    time.sleep(4)
+    with ThreadPoolExecutor(1) as pool:
+        watched = pool.submit(target.run, ["python3", "-c", WATCH])
+        time.sleep(1)
+        write(lab, compare=False)
+        for host in (source, target):
+            host.run("drbdadm adjust bench")
+        rates = [float(word) for word in watched.result().split()]
+    source.run(WAIT, timeout_s=1800)
+    source.run("drbdadm secondary bench")
+    down(source, target)
+    return rates
+
+
+def write(lab: Lab, *, compare: bool, rate_mb_s: int = RATE_MB_S) -> None:
     """The resource file that a move would write."""
     sides = [
         drbd.ResourceSide(
@@ -174,12 +217,12 @@ def write(lab: Lab, *, compare: bool) -> None:
         )
         for name, host in lab.hosts.items()
     ]
-    text = drbd.resource_file("bench", "secret", RATE_MB_S, sides, compare=compare)
+    text = drbd.resource_file("bench", "secret", rate_mb_s, sides, compare=compare)
     for host in lab.hosts.values():
         host.write("/etc/drbd.d/bench.res", text)
 
 
-def prepare(lab: Lab, mib: int) -> tuple[Host, Host]:
+def prepare(lab: Lab, mib: int, *, lend: bool = False) -> tuple[Host, Host]:
     """A volume on each side."""
     for host in lab.hosts.values():
         host.run(
@@ -187,6 +230,9 @@ def prepare(lab: Lab, mib: int) -> tuple[Host, Host]:
         )
         host.run(["modprobe", "drbd"])  # drbdadm speaks DRBD 9's language without it
         host.run("dd if=/dev/urandom of=/dev/shm/piece bs=1M count=8 status=none")
+        if not lend:
+            copy = drbd.copy_pages()
+            host.run(f"printf {copy.stdin} | {shlex.join(copy.argv)}")
     source, target = lab.hosts["xen1"], lab.hosts["xen2"]
     return source, target
 
@@ -202,6 +248,9 @@ def main() -> int:
     parser.add_argument("--full", type=numbers, default=[5, 90, 100])
     parser.add_argument("--changed", type=numbers, default=[])
     parser.add_argument("--written", type=numbers, default=[])
+    parser.add_argument("--raise", action="store_true", dest="lifted")
+    parser.add_argument("--link-mbit", type=int, help="what the link is to allow")
+    parser.add_argument("--lend", action="store_true")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("bench-sync.md"))
     given = parser.parse_args()
@@ -211,7 +260,11 @@ def main() -> int:
         "|---|---|---|---|---|---|",
     ]
     with Lab(2) as lab:
-        source, target = prepare(lab, given.mib)
+        source, target = prepare(lab, given.mib, lend=given.lend)
+        if given.link_mbit:
+            shape = f"tc qdisc replace dev repl root tbf rate {given.link_mbit}mbit burst 256k latency 50ms"
+            for host in (source, target):
+                host.run(f"modprobe sch_tbf; {shape}")
         found: dict[str, list[tuple[float, ...]]] = {}
         in_step: dict[str, list[float]] = {}
 
@@ -233,6 +286,8 @@ def main() -> int:
             for full in given.full:
                 fill(source, given.mib, round(full))
                 one(f"{full:g} % full", given.mib * full / 100)
+            if given.lifted:
+                print(f"limit lifted, MiB/s each second: {raised(lab, source, target)}", flush=True)
             write(lab, compare=True)
             for percent in given.changed:
                 one(f"{percent:g} % changed", change(source, given.mib, percent))
