@@ -104,21 +104,22 @@ rm -f "${{own:-}}"
 {RECEIVER}
 """
 """Where the script cannot be mounted over Xen's, or not be run there, Xen's own is run."""
-LATER_S = 3
-"""The domain stands still until the disks are open, and for some moments more: the processor is its own."""
+LATER_S = 10
+"""The domain stands still until the disks are open, and for some moments more: the processor is its own. So
+whoever unmounts the script waits from before that, and looks so seldom whether the receiving is over."""
 RECEIVE = f"""\
 if {UNSHARED} || ! {ALONE} true 2>/dev/null; then alone=; else alone=1; fi
 {{ if [ "$alone" ]; then {ALONE} sh -c "$2" receiver "$3"; else sh -c '{RECEIVER}'; fi; }} | {{
     read -r receiver && read -r banner && echo "$banner"
-    [ -z "$alone" ] || exec 3<"/proc/$receiver/ns/mnt"
-    [ "$(head -c {len(READY)})" = '{READY}' ] || {{ kill -9 "$receiver" 2>/dev/null; exit 1; }}
-    kill -9 "$receiver" && xl rename "$1--incoming" "$1" && echo named
     if [ "$alone" ]; then
+        exec 3<"/proc/$receiver/ns/mnt"
         {{
-            sleep {LATER_S}
+            tail --pid=$$ --sleep-interval={LATER_S} -f /dev/null
             nsenter --mount=/proc/self/fd/3 umount --lazy {SCRIPT}
         }} </dev/null >/dev/null 2>&1 &
     fi
+    [ "$(head -c {len(READY)})" = '{READY}' ] || {{ kill -9 "$receiver" 2>/dev/null; exit 1; }}
+    kill -9 "$receiver" && xl rename "$1--incoming" "$1" && echo named
 }}
 """
 """Some moments after the disks are open the script is Xen's for whoever starts the guest anew; lazily, as
