@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.execution import sender
 from tests.site import Site
 from tests.test_systemd import MAX_EXPOSURE
 
@@ -59,8 +60,14 @@ def the_disks_were_opened_by_the_receivers_own_script(target: Host) -> None:
     assert "/etc/xen/scripts/vif-bridge: Writing" in logged
     assert "/etc/xen/scripts/block: Writing" not in logged
     left_behind = target.run(["pgrep", "-f", "xl migrate-receive"]).split()
-    mounts = target.run(["cat", *(f"/proc/{number}/mounts" for number in ("self", *left_behind))])
-    assert "/etc/xen/scripts" not in mounts
+    assert left_behind
+    for _ in range(2 * sender.LATER_S):
+        mounts = target.run(["cat", *(f"/proc/{number}/mounts" for number in ("self", *left_behind))])
+        if "/etc/xen/scripts" not in mounts:
+            break
+        time.sleep(1)
+    else:
+        pytest.fail(f"the receiver's script is still there: {mounts}")
     assert "check_device_sharing" in target.run(["cat", "/etc/xen/scripts/block"])
     assert target.run("ls /tmp/tmp.* 2>/dev/null || true") == ""
     target.run(["xl", "reboot", "web1"])
