@@ -20,6 +20,9 @@ COMPARED_BYTES = 4 * KIB
 """What two sides compare, and send where it differs, at a time: DRBD takes what it looks for zeros in
 (drbd_worker.c, make_resync_request). With 64 KiB one block of 4 KiB that differs sends all of them (lab)."""
 
+FILL = "4M"
+"""What is to be asked for and not yet there each tenth of a second, `c-fill-target`. DRBD's is 50 KiB: then
+a sync stays below its rate, and hardly gets faster once that is raised (lab)."""
 PAUSED = "    # The sync is paused: the commit in force gives it 0 MB a second."
 
 
@@ -146,8 +149,6 @@ def resource_file(
     (seen in the lab). `compare`: what is equal on both sides is not sent, as SHA-256 tells.
     A rate of 0 MB a second means that the sync is to be paused. DRBD has no word for that in its files; a
     remark tells it, so that the tool never lifts a pause that is not its own.
-    `c-fill-target`, what is to be under way each tenth of a second, is 50 KiB if nothing is said: a sync then
-    stays below its rate, and hardly gets faster once a commit raises it (seen in the lab).
     """
     rate = max(1, resync_mb_s)
     lines = [
@@ -166,7 +167,7 @@ def resource_file(
         "    discard-zeroes-if-aligned no;",
         f"    resync-rate {rate}M;",
         f"    c-max-rate {rate}M;",
-        "    c-fill-target 4M;",
+        f"    c-fill-target {FILL};",
         *([] if resync_mb_s else [PAUSED]),
         "    c-min-rate 0;",
         "  }",
@@ -196,7 +197,11 @@ def _buffers(rate_mb_s: int) -> int:
 
 
 def rateless(text: str) -> str:
-    """A resource file's text without how fast a sync may be, and whether it may go on at all."""
+    """A resource file's text without how fast a sync may be, and whether it may go on at all.
+
+    Earlier versions said nothing of `c-fill-target`: what they have begun is this one's as well.
+    """
+    text = text.replace(f"    c-fill-target {FILL};\n", "")
     return re.sub(r"(resync-rate|c-max-rate|max-buffers) \d+M?;", r"\1;", text.replace(f"{PAUSED}\n", ""))
 
 
@@ -231,9 +236,9 @@ def set_rate(minor: int, mb_s: int) -> Command:
     """How fast a sync of one volume may be from now on, 1 MB a second at the least.
 
     Not by drbdadm: its `disk-options` changes nothing and exits 0 (lab), and `adjust` would change whatever
-    else differs from the resource file, under a running guest.
+    else differs from the resource file, under a running guest. So DRBD keeps the buffers it has.
     """
-    rates = (f"--resync-rate={max(1, mb_s)}M", f"--c-max-rate={max(1, mb_s)}M")
+    rates = (f"--resync-rate={max(1, mb_s)}M", f"--c-max-rate={max(1, mb_s)}M", f"--c-fill-target={FILL}")
     return Command(("drbdsetup", "disk-options", str(minor), *rates))
 
 

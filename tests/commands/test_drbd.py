@@ -133,7 +133,9 @@ def test_a_rate_of_0_is_a_remark_in_the_resource_file() -> None:
     paused = texts[0]
     assert [drbd.pauses(text) for text in texts] == [True, False, False, False]
     assert "resync-rate 1M;" in paused and "c-max-rate 1M;" in paused
-    assert len({drbd.rateless(text) for text in texts}) == 1
+    older = paused.replace("    c-fill-target 4M;\n", "")
+    assert older != paused, "an older version's move is under way"
+    assert len({drbd.rateless(text) for text in (*texts, older)}) == 1
     assert drbd.rateless(paused) != drbd.rateless(paused.replace("7850", "7851"))
 
 
@@ -161,10 +163,9 @@ def test_commands() -> None:
     assert drbd.create_metadata("r").argv == ("drbdadm", "--", "--force", "create-md", "r")
     assert drbd.up("r").argv == ("drbdadm", "up", "r")
     assert drbd.adjust("r").argv == ("drbdadm", "adjust", "r")
-    assert (
-        " ".join(drbd.set_rate(7, 50).argv) == "drbdsetup disk-options 7 --resync-rate=50M --c-max-rate=50M"
-    )
-    assert drbd.set_rate(7, 0).argv[-2:] == ("--resync-rate=1M", "--c-max-rate=1M"), "DRBD takes no 0"
+    rates = "--resync-rate=50M --c-max-rate=50M --c-fill-target=4M"
+    assert " ".join(drbd.set_rate(7, 50).argv) == f"drbdsetup disk-options 7 {rates}"
+    assert drbd.set_rate(7, 0).argv[-3:-1] == ("--resync-rate=1M", "--c-max-rate=1M"), "DRBD takes no 0"
     assert drbd.pause_sync(7).argv == ("drbdsetup", "pause-sync", "7")
     assert drbd.resume_sync(7).argv == ("drbdsetup", "resume-sync", "7")
     assert drbd.force_primary("r").argv == ("drbdadm", "primary", "--force", "r")

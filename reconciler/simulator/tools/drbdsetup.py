@@ -61,7 +61,7 @@ def disk_options(host: SimHost, minor: str, options: list[str]) -> Result:
         raise Fail(10, f"{minor}: {said}") from None
     for option in options:
         key, _, value = option.removeprefix("--").partition("=")
-        if key not in ("resync-rate", "c-max-rate"):
+        if key not in ("resync-rate", "c-max-rate", "c-fill-target"):
             raise Fail(20, f"drbdsetup: simulated version sets no {key}")
         device.resource.options[key] = value
     return Result()

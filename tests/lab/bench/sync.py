@@ -196,9 +196,8 @@ def raised(lab: Lab, source: Host, target: Host) -> list[float]:
     with ThreadPoolExecutor(1) as pool:
         watched = pool.submit(target.run, ["python3", "-c", WATCH])
         time.sleep(1)
-        write(lab, compare=False)
         for host in (source, target):
-            host.run("drbdadm adjust bench")
+            host.run(list(drbd.set_rate(MINOR, RATE_MB_S).argv))
         rates = [float(word) for word in watched.result().split()]
     source.run(WAIT, timeout_s=1800)
     source.run("drbdadm secondary bench")
