@@ -208,9 +208,9 @@ def serve(config: Config) -> None:
     stop, wake = threading.Event(), threading.Event()
 
     def end() -> None:
-        log.info("told to end: ending after the step under way")
         stop.set()
         wake.set()
+        log.info("told to end: ending after the step under way")
 
     on_signals({signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: wake.set})
     clock = SystemClock(stop)

@@ -20,9 +20,12 @@ COMPARED_BYTES = 4 * KIB
 """What two sides compare, and send where it differs, at a time: DRBD takes what it looks for zeros in
 (drbd_worker.c, make_resync_request). With 64 KiB one block of 4 KiB that differs sends all of them (lab)."""
 
-FILL = "4M"
-"""What is to be asked for and not yet there each tenth of a second, `c-fill-target`. DRBD's is 50 KiB: then
-a sync stays below its rate, and hardly gets faster once that is raised (lab)."""
+BUFFERS = 20_000
+"""Pages that DRBD may have under way of a volume.
+
+It asks for more of a sync each tenth of a second, never for more than half of them (drbd_worker.c,
+`drbd_rs_number_requests`): enough for some 400 MB a second. What is asked for takes as much of dom0's memory,
+40 MB for a volume at the most."""
 PAUSED = "    # The sync is paused: the commit in force gives it 0 MB a second."
 
 
@@ -158,7 +161,7 @@ def resource_file(
         "    protocol C;",
         "    cram-hmac-alg sha1;",
         f'    shared-secret "{secret}";',
-        f"    max-buffers {_buffers(rate)};",
+        f"    max-buffers {BUFFERS};",
         *(["    csums-alg sha256;"] if compare else []),
         "  }",
         "  disk {",
@@ -167,7 +170,7 @@ def resource_file(
         "    discard-zeroes-if-aligned no;",
         f"    resync-rate {rate}M;",
         f"    c-max-rate {rate}M;",
-        f"    c-fill-target {FILL};",
+        f"    c-fill-target {_fill_kib(rate)}K;",
         *([] if resync_mb_s else [PAUSED]),
         "    c-min-rate 0;",
         "  }",
@@ -186,23 +189,14 @@ def resource_file(
     return "\n".join([*lines, "}", ""])
 
 
-def _buffers(rate_mb_s: int) -> int:
-    """Pages that DRBD may have under way.
-
-    It asks for more of a sync each tenth of a second, never for more than half of these pages
-    (drbd_worker.c, `drbd_rs_number_requests`): 8000 are enough for some 160 MB a second. What is asked for
-    takes as much of dom0's memory, so there is an end, at some 80 MB under way on each side.
-    """
-    return min(max(8_000, 80 * rate_mb_s), 40_000)
-
-
 def rateless(text: str) -> str:
     """A resource file's text without how fast a sync may be, and whether it may go on at all.
 
-    Earlier versions said nothing of `c-fill-target`: what they have begun is this one's as well.
+    Earlier versions had another number of buffers and said nothing of `c-fill-target`: what they have begun
+    is this one's as well.
     """
-    text = text.replace(f"    c-fill-target {FILL};\n", "")
-    return re.sub(r"(resync-rate|c-max-rate|max-buffers) \d+M?;", r"\1;", text.replace(f"{PAUSED}\n", ""))
+    text = re.sub(r"    c-fill-target \S+;\n", "", text.replace(f"{PAUSED}\n", ""))
+    return re.sub(r"(resync-rate|c-max-rate|max-buffers) \d+M?;", r"\1;", text)
 
 
 def pauses(text: str) -> bool:
@@ -238,8 +232,19 @@ def set_rate(minor: int, mb_s: int) -> Command:
     Not by drbdadm: its `disk-options` changes nothing and exits 0 (lab), and `adjust` would change whatever
     else differs from the resource file, under a running guest. So DRBD keeps the buffers it has.
     """
-    rates = (f"--resync-rate={max(1, mb_s)}M", f"--c-max-rate={max(1, mb_s)}M", f"--c-fill-target={FILL}")
-    return Command(("drbdsetup", "disk-options", str(minor), *rates))
+    rate = max(1, mb_s)
+    options = (f"--resync-rate={rate}M", f"--c-max-rate={rate}M", f"--c-fill-target={_fill_kib(rate)}K")
+    return Command(("drbdsetup", "disk-options", str(minor), *options))
+
+
+def _fill_kib(rate_mb_s: int) -> int:
+    """How much more of a sync than has come DRBD is to ask for each tenth of a second: a hundredth's worth.
+
+    DRBD's own is 50 KiB: then a sync stays below its rate, and hardly gets faster once that is raised. What
+    is under way goes before what the guest writes, which waits longer where the link is slower than the rate
+    (lab, both).
+    """
+    return min(max(512, 10 * rate_mb_s), 4096)
 
 
 def pause_sync(minor: int) -> Command:

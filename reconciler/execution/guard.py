@@ -216,7 +216,7 @@ def run(argv: list[str], stdin: str, tell: Callable[[dict[str, Any]], None], *, 
 def start(
     argv: list[str], files: list[tuple[int, int]], more: dict[str, str] | None = None, *, alone: bool = False
 ) -> int:
-    """The number of a new process, which has these files open, by (its number, ours), and no others.
+    """The number of a new process, which has these files open, by (its number, ours).
 
     Not by `subprocess`, which takes several times as long: a domain may be suspended meanwhile. `alone`: in a
     session of its own. Raises OSError if it cannot be started.
@@ -284,19 +284,21 @@ def heard(child: int, said: dict[int, bytes], deadline: float) -> int | None:
 
     None if there is no end in time. The pipes are closed.
     """
+    pieces: dict[int, list[bytes]] = {pipe: [] for pipe in said}
     left, pause_s = list(said), 0.0005
     try:
         while left:
             ready = select.select(left, [], [], max(0.0, deadline - time.monotonic()))[0]
-            if not ready:
+            if not ready or time.monotonic() > deadline:
                 return None
             for pipe in ready:
                 more = os.read(pipe, 65536)
-                said[pipe] += more
+                pieces[pipe].append(more)
                 if not more:
                     left.remove(pipe)
     finally:
         for pipe in said:
+            said[pipe] = b"".join(pieces[pipe])
             os.close(pipe)
     while True:  # it may have closed them long before its end
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -584,6 +586,9 @@ def main() -> int:
     os.umask(0o077)  # images hold guests' memory, resource files hold secrets
     guard = Guard(state_dir, run_dir)
     os.chdir("/")
+    for name in os.listdir("/proc/self/fd"):  # what was open before is not for what is started
+        with contextlib.suppress(OSError):
+            os.set_inheritable(int(name), int(name) < 3)
     with open(BOOT_ID[1], encoding="ascii") as file:
         boot_id = file.read().strip()
     say({"guard": PROTOCOL, "version": version(), "boot_id": boot_id, "node": os.uname().nodename})

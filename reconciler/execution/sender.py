@@ -106,7 +106,8 @@ rm -f "${{own:-}}"
 """Where the script cannot be mounted over Xen's, or not be run there, Xen's own is run."""
 LATER_S = 10
 """The domain stands still until the disks are open, and for some moments more: the processor is its own. So
-whoever unmounts the script waits from before that, and looks so seldom whether the receiving is over."""
+whoever unmounts the script is started before that, and looks so seldom whether the receiving is over."""
+MOMENTS_S = 3
 RECEIVE = f"""\
 if {UNSHARED} || ! {ALONE} true 2>/dev/null; then alone=; else alone=1; fi
 {{ if [ "$alone" ]; then {ALONE} sh -c "$2" receiver "$3"; else sh -c '{RECEIVER}'; fi; }} | {{
@@ -115,6 +116,7 @@ if {UNSHARED} || ! {ALONE} true 2>/dev/null; then alone=; else alone=1; fi
         exec 3<"/proc/$receiver/ns/mnt"
         {{
             tail --pid=$$ --sleep-interval={LATER_S} -f /dev/null
+            sleep {MOMENTS_S}
             nsenter --mount=/proc/self/fd/3 umount --lazy {SCRIPT}
         }} </dev/null >/dev/null 2>&1 &
     fi

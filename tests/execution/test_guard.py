@@ -26,9 +26,11 @@ Say = list[dict[str, Any]]
 class Talk:
     """One guard process and a conversation with it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *inherited: int) -> None:
         argv = [sys.executable, "-I", guard.__file__, str(folder / "state"), str(folder / "run")]
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=inherited
+        )
         self.hello = self._line()
         self._id = 0
 
@@ -201,6 +203,30 @@ def test_a_query_past_its_time_is_ended(talk: Talk, tmp_path: Path) -> None:
     note = tmp_path / "pid"
     talk.ask(["sh", "-c", f"echo $$ > {note}; exec sleep 60"], timeout_s=0.5)
     assert not Path(f"/proc/{note.read_text().strip()}").exists()
+
+
+def test_a_query_that_never_stops_talking_is_ended_as_well(talk: Talk) -> None:
+    endless = ["sh", "-c", "while :; do echo more; done"]
+    assert talk.ask(endless, timeout_s=0.3)[0] == {"id": 1, "index": 0, "timeout": True}
+    assert talk.ask(["true"])[0]["exit"] == 0
+
+
+@pytest.mark.parametrize("epoch", [None, 1])
+def test_what_was_open_before_the_guard_is_not_open_in_what_it_starts(
+    tmp_path: Path, epoch: int | None
+) -> None:
+    ours, others = os.pipe()
+    one = Talk(tmp_path, others)
+    os.close(others)
+    try:
+        for given in ("", "said"):
+            answer = one.ask(["sh", "-c", "cat; exec ls /proc/self/fd"], epoch=epoch, stdin=given)[0]
+            assert answer["exit"] == 0
+            assert answer["stdout"].removeprefix(given).split() == ["0", "1", "2", "3"], "3 is ls's own"
+    finally:
+        one.process.kill()
+        one.process.wait()
+        os.close(ours)
 
 
 def test_when_the_asker_hangs_up_the_running_command_ends_but_no_further_one_starts(

@@ -359,7 +359,7 @@ def receive(folder: Path, shared: bool, ours: str = "#!/bin/sh\necho ours\n") ->
 
 def later(path: Path, expected: str) -> bool:
     """Whether a file comes to say that."""
-    for _ in range(100 + 20 * sender.LATER_S):
+    for _ in range(100 + 20 * (sender.LATER_S + sender.MOMENTS_S)):
         if path.exists() and path.read_text() == expected:
             return True
         time.sleep(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -526,10 +527,13 @@ def test_a_sync_takes_another_rate_while_it_runs() -> None:
 
     old, new = resource_text(ORDER), resource_text(slower)
     assert "resync-rate 7M;" in new and "c-max-rate 7M;" in new
+    older = re.sub(r"    c-fill-target .*\n", "", old.replace("max-buffers 20000;", "max-buffers 8000;"))
+    assert len(older) < len(old) - 20, "an older version began it"
     for source, target, sides in (
         (old, old, [Side.SOURCE, Side.TARGET]),
         (new, old, [Side.TARGET]),
         (old, new, [Side.SOURCE]),
+        (older, older, [Side.SOURCE, Side.TARGET]),
         ("somebody's own", old, [Side.TARGET]),
     ):
         told = f"{look.describe(res(volume=BEHIND))}; its rate is to be 7 MB a second"
