@@ -59,7 +59,7 @@ def the_disks_were_opened_by_the_receivers_own_script(target: Host) -> None:
     logged = target.run("journalctl --quiet --output cat")
     assert "/etc/xen/scripts/vif-bridge: Writing" in logged
     assert "/etc/xen/scripts/block: Writing" not in logged
-    left_behind = target.run(["pgrep", "-f", "^xl migrate-receive"]).split()
+    left_behind = target.run(["pgrep", "-f", "^[^ ]*xl migrate-receive"]).split()
     assert left_behind
     for _ in range(2 * (sender.LATER_S + sender.MOMENTS_S)):
         mounts = target.run(["cat", *(f"/proc/{number}/mounts" for number in ("self", *left_behind))])
