@@ -24,8 +24,8 @@ BUFFERS = 20_000
 """Pages that DRBD may have under way of a volume.
 
 It asks for more of a sync each tenth of a second, never for more than half of them (drbd_worker.c,
-`drbd_rs_number_requests`): enough for some 400 MB a second. What is asked for takes as much of dom0's memory,
-40 MB for a volume at the most."""
+`drbd_rs_number_requests`): enough for some 400 MB a second (not seen). What is asked for takes as much
+of dom0's memory, 40 MB for a volume at the most."""
 PAUSED = "    # The sync is paused: the commit in force gives it 0 MB a second."
 
 
@@ -230,7 +230,7 @@ def set_rate(minor: int, mb_s: int) -> Command:
     """How fast a sync of one volume may be from now on, 1 MB a second at the least.
 
     Not by drbdadm: its `disk-options` changes nothing and exits 0 (lab), and `adjust` would change whatever
-    else differs from the resource file, under a running guest. So DRBD keeps the buffers it has.
+    else differs from the resource file, under a running guest.
     """
     rate = max(1, mb_s)
     options = (f"--resync-rate={rate}M", f"--c-max-rate={rate}M", f"--c-fill-target={_fill_kib(rate)}K")

@@ -253,9 +253,16 @@ def content(file: int) -> bytes:
     return found
 
 
+GONE_S = 1.0
+"""How long a process that was killed is waited for."""
+lingering: list[int] = []
+"""Those that had not gone by then."""
+
+
 def query(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
     """Run a query through pipes: a full disk must not cut what it prints and so make things look absent."""
     began = time.monotonic()
+    lingering[:] = [child for child in lingering if ended(child, began) is None]
     if argv == BOOT_ID:
         with open(argv[1], "rb") as file:
             return told(0, file.read(), b"", began)
@@ -274,7 +281,8 @@ def query(argv: list[str], stdin: str, timeout_s: float) -> dict[str, Any]:
     status = heard(child, said, began + timeout_s)
     if status is None:
         os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        if ended(child, time.monotonic() + GONE_S) is None:
+            lingering.append(child)  # in the kernel, as on a device that is suspended: not to be waited for
         return {"timeout": True}
     return told(os.waitstatus_to_exitcode(status), said[out], said[err], began)
 
@@ -285,7 +293,7 @@ def heard(child: int, said: dict[int, bytes], deadline: float) -> int | None:
     None if there is no end in time. The pipes are closed.
     """
     pieces: dict[int, list[bytes]] = {pipe: [] for pipe in said}
-    left, pause_s = list(said), 0.0005
+    left = list(said)
     try:
         while left:
             ready = select.select(left, [], [], max(0.0, deadline - time.monotonic()))[0]
@@ -300,9 +308,15 @@ def heard(child: int, said: dict[int, bytes], deadline: float) -> int | None:
         for pipe in said:
             said[pipe] = b"".join(pieces[pipe])
             os.close(pipe)
-    while True:  # it may have closed them long before its end
-        ended, status = os.waitpid(child, os.WNOHANG)
-        if ended:
+    return ended(child, deadline)  # it may have closed them long before its end
+
+
+def ended(child: int, deadline: float) -> int | None:
+    """How the process ended; None if it has not by then."""
+    pause_s = 0.0005
+    while True:
+        number, status = os.waitpid(child, os.WNOHANG)
+        if number:
             return status
         if time.monotonic() > deadline:
             return None

@@ -205,6 +205,19 @@ def test_a_query_past_its_time_is_ended(talk: Talk, tmp_path: Path) -> None:
     assert not Path(f"/proc/{note.read_text().strip()}").exists()
 
 
+def test_a_process_that_cannot_be_killed_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that waits for a device which somebody left suspended."""
+    monkeypatch.setattr(guard, "GONE_S", 0.1)
+    monkeypatch.setattr(guard.os, "killpg", lambda child, number: None)
+    began = time.monotonic()
+    assert guard.query(["sleep", "1"], "", 0.1) == {"timeout": True}
+    assert time.monotonic() - began < 0.9
+    assert len(guard.lingering) == 1, "and is buried once it has gone"
+    time.sleep(1.2)
+    assert guard.query(["true"], "", 10.0)["exit"] == 0
+    assert guard.lingering == []
+
+
 def test_a_query_that_never_stops_talking_is_ended_as_well(talk: Talk) -> None:
     endless = ["sh", "-c", "while :; do echo more; done"]
     assert talk.ask(endless, timeout_s=0.3)[0] == {"id": 1, "index": 0, "timeout": True}

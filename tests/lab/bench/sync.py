@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import shlex
 import statistics
 import sys
 import time
@@ -197,7 +196,7 @@ def raised(lab: Lab, source: Host, target: Host) -> list[float]:
         watched = pool.submit(target.run, ["python3", "-c", WATCH])
         time.sleep(1)
         for host in (source, target):
-            host.run(list(drbd.set_rate(MINOR, RATE_MB_S).argv))
+            host.run(drbd.set_rate(MINOR, RATE_MB_S).argv)
         rates = [float(word) for word in watched.result().split()]
     source.run(WAIT, timeout_s=1800)
     source.run("drbdadm secondary bench")
@@ -231,7 +230,7 @@ def prepare(lab: Lab, mib: int, *, lend: bool = False) -> tuple[Host, Host]:
         host.run("dd if=/dev/urandom of=/dev/shm/piece bs=1M count=8 status=none")
         if not lend:
             copy = drbd.copy_pages()
-            host.run(f"printf {copy.stdin} | {shlex.join(copy.argv)}")
+            host.run(copy.argv, feed=copy.stdin)
     source, target = lab.hosts["xen1"], lab.hosts["xen2"]
     return source, target
 
