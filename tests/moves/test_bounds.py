@@ -13,7 +13,7 @@ from reconciler.moves import recipe
 from reconciler.moves.mirror import sync_percent
 from reconciler.moves.step import Mark
 from tests.moves.journeys import at, back
-from tests.moves.test_steps import (
+from tests.moves.states import (
     BESIDE,
     METADATA,
     MIRRORED,

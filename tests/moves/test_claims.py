@@ -15,7 +15,7 @@ from tests.planning.site import NOW, changed, empty, running
 from tests.planning.test_planner import one, situation
 
 from .journeys import at
-from .test_steps import ORDER
+from .states import ORDER
 
 
 def test_no_claim_of_an_older_journey_reaches_those_of_a_newer_one() -> None:

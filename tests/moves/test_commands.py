@@ -17,19 +17,7 @@ from reconciler.model.move import Direction, Order, Progress
 from reconciler.model.placement import DiskSource
 from reconciler.moves import recipe
 from tests.moves.journeys import at, back
-from tests.moves.test_pivot import (
-    ALONE,
-    DRBD,
-    EXTENTS,
-    LOWER,
-    NOTHING,
-    ON_DRBD,
-    PIVOT,
-    READY_S,
-    only,
-    over,
-)
-from tests.moves.test_steps import (
+from tests.moves.states import (
     BESIDE,
     GO_S,
     GONE,
@@ -54,6 +42,18 @@ from tests.moves.test_steps import (
     rebooted,
     res,
     with_res,
+)
+from tests.moves.test_pivot import (
+    ALONE,
+    DRBD,
+    EXTENTS,
+    LOWER,
+    NOTHING,
+    ON_DRBD,
+    PIVOT,
+    READY_S,
+    only,
+    over,
 )
 from tests.moves.test_stream import COPY, FROM, LONGER, LOWER_T, OWN, SHUT, STREAM, TO, with_tables
 from tests.moves.test_stream import GO_S as GO_S_STREAM

@@ -16,10 +16,10 @@ from reconciler.model.placement import Transport
 from reconciler.moves import guards, look, recipe, stream
 from reconciler.moves.authority import may_rest
 from reconciler.moves.step import DONE, READY, Verdict, wait, wrong
-from tests.moves import test_steps as steps
+from tests.moves import states as steps
 from tests.moves.journeys import at, back, live_move, move, pivot_move, stream_move
+from tests.moves.states import MINORS, PAUSED, S, T, dom, has, res, with_res
 from tests.moves.test_pivot import DRBD, NOTHING, Tables, over
-from tests.moves.test_steps import MINORS, PAUSED, S, T, dom, has, res, with_res
 from tests.moves.test_stream import BOTH_PAUSED, FROM, LOWER_T, SHUT, TO, with_tables
 from tests.planning.site import changed, config
 

@@ -11,7 +11,7 @@ from reconciler.commands import files, lvm, xl
 from reconciler.model.facts import Connection, DiskState, DomainState, Replication, Role, Vbd, View
 from reconciler.model.move import Side
 from reconciler.moves import look
-from tests.moves.test_steps import MINORS, ORDER, PAUSED, S, T, dom, has, held_volumes, links, res
+from tests.moves.states import MINORS, ORDER, PAUSED, S, T, dom, has, held_volumes, links, res
 from tests.planning.site import changed
 
 ROOT, DATA = ORDER.disks

@@ -12,8 +12,21 @@ from reconciler.model.move import Order, Progress, Reason
 from reconciler.moves import pivot
 from reconciler.moves.common import resource_text
 from reconciler.moves.step import DONE, Mark, wrong
-from tests.moves import test_steps as steps
+from tests.moves import states as steps
 from tests.moves.journeys import at, back, move, pivot_move, stream_move
+from tests.moves.states import (
+    BESIDE,
+    FLUSH_FAST,
+    FLUSH_VG,
+    METADATA,
+    MIRRORED,
+    RUNS_T,
+    S,
+    T,
+    dom,
+    has,
+    held_volumes,
+)
 from tests.moves.test_pivot import (
     DATA_TO_EXTENTS,
     DRBD,
@@ -26,19 +39,6 @@ from tests.moves.test_pivot import (
     Tables,
     only,
     over,
-)
-from tests.moves.test_steps import (
-    BESIDE,
-    FLUSH_FAST,
-    FLUSH_VG,
-    METADATA,
-    MIRRORED,
-    RUNS_T,
-    S,
-    T,
-    dom,
-    has,
-    held_volumes,
 )
 from tests.moves.test_stream import LOWER_T, OWN, SHUT
 from tests.planning.site import changed

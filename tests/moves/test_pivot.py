@@ -15,9 +15,9 @@ from reconciler.moves import guards, look, pivot, recipe
 from reconciler.moves.common import resource_text
 from reconciler.moves.pivot import Under
 from reconciler.moves.step import DONE, READY, Mark, Verdict, Views, in_doubt, wait, wrong
-from tests.moves import test_steps as steps
+from tests.moves import states as steps
 from tests.moves.journeys import at, back, pivot_move
-from tests.moves.test_steps import (
+from tests.moves.states import (
     BESIDE,
     FLUSH_VG,
     METADATA,

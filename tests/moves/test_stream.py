@@ -26,27 +26,9 @@ from reconciler.model.placement import Compression, Transport
 from reconciler.moves import guards, look, machine, recipe, stream
 from reconciler.moves.common import resource_text
 from reconciler.moves.step import DONE, READY, Mark, Verdict, Views, wait, wrong
-from tests.moves import test_steps as steps
+from tests.moves import states as steps
 from tests.moves.journeys import at, back, stream_move
-from tests.moves.test_pivot import (
-    DATA_TO_EXTENTS,
-    DATA_TO_NOTHING,
-    DRBD,
-    EXTENTS,
-    LOWER,
-    LVMS,
-    NOTHING,
-    OTHER,
-    PIVOT,
-    ROOT_TO_EXTENTS,
-    ROOT_TO_NOTHING,
-    Tables,
-    only,
-    over,
-    without,
-)
-from tests.moves.test_pivot import LOOKS as PIVOT_LOOKS
-from tests.moves.test_steps import (
+from tests.moves.states import (
     AFRESH,
     BESIDE,
     FLUSH_FAST,
@@ -65,6 +47,24 @@ from tests.moves.test_steps import (
     res,
     with_res,
 )
+from tests.moves.test_pivot import (
+    DATA_TO_EXTENTS,
+    DATA_TO_NOTHING,
+    DRBD,
+    EXTENTS,
+    LOWER,
+    LVMS,
+    NOTHING,
+    OTHER,
+    PIVOT,
+    ROOT_TO_EXTENTS,
+    ROOT_TO_NOTHING,
+    Tables,
+    only,
+    over,
+    without,
+)
+from tests.moves.test_pivot import LOOKS as PIVOT_LOOKS
 from tests.planning.site import NOW, changed, config
 
 STREAM = stream_move()
